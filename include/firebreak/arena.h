@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory that lives exactly as long as one request: allocate, never free, give
+ * everything back at once. Chunks come from a per-process free list.
+ *
+ * owned by: the stream or exchange it is embedded in
+ * freed by: arena_finish() when that is reaped
+ */
+#ifndef FIREBREAK_ARENA_H
+#define FIREBREAK_ARENA_H
+
+#include <stddef.h>
+
+#define ARENA_CHUNK 2016 /* usable bytes of an ordinary chunk */
+
+struct arena_chunk;
+struct arena {
+	struct arena_chunk *chunks;
+	char *next, *end;
+};
+
+static inline void arena_init(struct arena *a) { *a = (struct arena){ 0 }; }
+/* 8-byte aligned, uninitialised. NULL when malloc fails. */
+void *arena_alloc(struct arena *a, size_t size);
+/* A NUL-terminated copy of len bytes. NULL when malloc fails. */
+char *arena_strndup(struct arena *a, const void *text, size_t len);
+char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void arena_finish(struct arena *a);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The board: shared memory mapped before the fork, plain fixed-size data, one
+ * writer for every word. Control publishes the live part under a sequence count;
+ * each worker has a part of its own that control only reads. Either may be killed
+ * at any instruction: readers give up after a bounded number of tries and keep the
+ * copy they have; the last board stays in force.
+ */
+#ifndef FIREBREAK_BOARD_H
+#define FIREBREAK_BOARD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "conf.h"
+#include "dc.h"
+#include "degrade.h"
+#include "telemetry.h"
+
+/* What control tells the workers. Plain data. */
+struct board_live {
+	uint64_t version;    /* grows with every publication */
+	uint64_t generation; /* configuration this was made for: workers on another
+	                        generation keep their last matching copy */
+	struct degrade_live degrade;
+	struct dc_live dc;
+};
+
+/* Evidence a worker writes about an endpoint: running totals, control takes
+ * differences. Index = endpoint of generation `generation`. */
+struct board_evidence {
+	uint64_t answers, faults, silences;
+	uint64_t last_fault; /* enum fault */
+};
+
+struct board_worker {
+	_Atomic int32_t pid;          /* written by the supervisor; 0: none */
+	_Atomic uint64_t heartbeat;   /* loop turns; written by the worker */
+	_Atomic uint64_t generation;  /* configuration in use */
+	_Atomic uint64_t live_version;/* last board_live applied */
+	struct board_evidence endpoint[CONF_MAX_ENDPOINTS];
+	struct tm_worker tm;
+};
+
+struct board;
+
+/* Maps a board for n workers (1..CONF_MAX_WORKERS). NULL: no memory. */
+struct board *board_create(unsigned workers);
+void board_destroy(struct board *b);
+unsigned board_workers(const struct board *b);
+struct board_worker *board_worker(struct board *b, unsigned index);
+/* The control process' own metrics block. */
+struct tm_worker *board_control_tm(struct board *b);
+_Atomic int32_t *board_control_pid(struct board *b);
+
+/* Control only. */
+void board_publish(struct board *b, const struct board_live *live);
+/* True when *live was replaced by something newer than live->version. */
+bool board_read(const struct board *b, struct board_live *live);
+
+#endif

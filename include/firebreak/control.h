@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The control process: probes, the degradation controller, overrides, and
+ * publishing on the board; the admin server runs in it. The data path never
+ * notices its death: the last board stays in force, overrides are on disk.
+ */
+#ifndef FIREBREAK_CONTROL_H
+#define FIREBREAK_CONTROL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "board.h"
+#include "conf.h"
+#include "net.h"
+
+struct ctl;
+
+struct ctl_args {
+	struct board *board;
+	const struct conf *conf; /* taken; freed when replaced */
+	int admin_fd;            /* listening socket opened by the supervisor, -1: none */
+	int command_fd;          /* socket from the supervisor: see main.c */
+	bool started_before;     /* a control process ran before in this service's life */
+};
+/* Runs until told to stop; returns the exit code. */
+int ctl_run(const struct ctl_args *args);
+
+/* ---- what admin reads and asks ---- */
+enum ctl_kind { CTL_MODE, CTL_FEATURE, CTL_DRAIN };
+struct ctl_override {
+	enum ctl_kind kind;
+	char subject[64];      /* mode, feature or datacenter name ("" for CTL_MODE) */
+	char value[32];        /* mode name; "on" "stale-only" "off" "share"; "drain" */
+	uint16_t share;        /* basis points, for "share" */
+	char author[64], reason[256];
+	int64_t from, until;   /* wall ns */
+};
+const struct conf *ctl_conf(const struct ctl *c);
+struct board *ctl_board(const struct ctl *c);
+const struct board_live *ctl_live(const struct ctl *c);
+const struct dc_health *ctl_health(const struct ctl *c, unsigned endpoint);
+/* Overrides in force; *n entries. */
+const struct ctl_override *ctl_overrides(const struct ctl *c, size_t *n);
+/* Sets (replacing one of the same kind and subject). Needs author, reason and an end
+ * within conf->control.override_max_s. NULL: done and on disk; else why not. An unsafe
+ * one (P3: core worse than a lesser tier; core feature off; last datacenter drained)
+ * needs force. */
+const char *ctl_override_set(struct ctl *c, const struct ctl_override *o, bool force);
+/* NULL: done; else why not. */
+const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *subject, const char *author);
+
+#endif

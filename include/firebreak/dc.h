@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Datacenters, the pure half: the health machine of an endpoint, the state of a
+ * datacenter made of its endpoints, and the choice of where a request goes. Values
+ * in, values out; the same pure library as degrade and route.
+ * The half that talks to the network is dc_pool.h (workers) and dc_probe.h (control).
+ */
+#ifndef FIREBREAK_DC_H
+#define FIREBREAK_DC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf.h"
+#include "fault.h"
+
+/* X(NAME, word). Drawn in src/datacenter/health.c. `suspect` and `probing` still
+ * take traffic when nothing better is left; `down` and `drained` never do. */
+#define DC_STATES(X) \
+	X(UP, "up") X(SUSPECT, "suspect") X(DOWN, "down") X(PROBING, "probing") \
+	X(RESTORING, "restoring") X(DRAINING, "draining") X(DRAINED, "drained")
+
+enum dc_state {
+#define X(name, word) DC_##name,
+	DC_STATES(X)
+#undef X
+	DC_STATE_COUNT
+};
+const char *dc_state_word(enum dc_state s);
+
+/* What is known about one endpoint since the last look. */
+struct dc_evidence {
+	uint32_t checks_ok, checks_failed;   /* active checks */
+	uint32_t answers, faults;            /* responses, and faults that blame the endpoint */
+	uint32_t silences;                   /* PINGs unanswered in time */
+};
+
+struct dc_health {
+	enum dc_state state;
+	uint16_t ok_run, bad_run; /* checks in a row */
+	int64_t since;            /* monotonic ns of the last transition */
+	enum fault why;           /* of the last transition downwards */
+};
+
+void dc_health_init(struct dc_health *h, int64_t now);
+/* Feeds evidence; returns true when the state changed. */
+bool dc_health_record(struct dc_health *h, const struct conf_datacenter *dc, const struct dc_evidence *e, int64_t now);
+
+/* What workers read from the board. Plain data. */
+struct dc_live {
+	uint8_t endpoint_state[CONF_MAX_ENDPOINTS];    /* enum dc_state */
+	uint8_t datacenter_state[CONF_MAX_DATACENTERS];
+	uint16_t share[CONF_MAX_DATACENTERS];          /* basis points of its weight it may take now */
+};
+
+/* Derives datacenter states and shares from endpoint states; `drained` marks an
+ * operator's drain. Returns usable capacity in basis points of the configured. */
+uint16_t dc_summarise(const struct conf *c, struct dc_live *live, const bool drained[CONF_MAX_DATACENTERS]);
+
+/* A worker's own short memory beside the board: endpoints that just failed it. */
+struct dc_local {
+	int64_t avoid_until[CONF_MAX_ENDPOINTS]; /* monotonic ns */
+	uint16_t failures[CONF_MAX_ENDPOINTS];   /* in a row, grows the wait */
+	uint32_t in_flight[CONF_MAX_ENDPOINTS];
+	double latency[CONF_MAX_ENDPOINTS];      /* EWMA, ns */
+};
+void dc_local_failed(struct dc_local *l, unsigned endpoint, int64_t now);
+void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns);
+
+struct dc_want {
+	uint64_t hash;           /* affinity: same value, same datacenter while it lives */
+	uint64_t random;         /* for the choice of endpoint */
+	uint64_t tried;          /* bit per endpoint already tried by this request */
+};
+
+/* The endpoint to use, or -1. Datacenter by weighted rendezvous hash over those
+ * usable; endpoint by power of two choices on in-flight and latency. Untried
+ * endpoints of the same datacenter come before another datacenter unless the whole
+ * datacenter looks bad; avoided ones only when nothing else is left. */
+int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
+	    const struct dc_want *want, int64_t now);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Upstream connections of one worker: per endpoint a few HTTP/2 sessions shared by
+ * all clients, a warm spare, PING when an answer is late, backoff after failures.
+ * Says which endpoint a request got and counts the evidence on the board.
+ */
+#ifndef FIREBREAK_DC_POOL_H
+#define FIREBREAK_DC_POOL_H
+
+#include "board.h"
+#include "dc.h"
+#include "h2.h"
+
+struct dc_pool;
+
+/* `on_ready` receives the events of upstream streams. `live` is the worker's copy of
+ * the board, read at each pick. `conf` may be replaced (dc_pool_reconfigure). */
+struct dc_pool *dc_pool_create(struct net_loop *loop, const struct conf *conf, const struct board_live *live,
+			       struct board_worker *part, void (*on_ready)(struct h2_stream *, uint32_t));
+void dc_pool_destroy(struct dc_pool *p);
+/* New configuration: endpoints matched by datacenter name and address keep their
+ * sessions, the rest shut down gracefully. */
+void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct board_worker *part);
+
+/* Picks an endpoint and opens a stream there. NULL with *why: NO_DATACENTER when
+ * nothing usable is left outside want->tried, else what failed. *endpoint is set
+ * whenever one was picked. connect: the peer must allow RFC 8441. */
+struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want, bool connect,
+				  const struct h2_field *field, size_t n, bool end, void *user,
+				  int *endpoint, enum fault *why);
+/* The attempt is over: what it says about the endpoint. head_ns: time to the response
+ * head, 0 when none came. */
+void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns);
+/* True when some untried endpoint could take a request now. */
+bool dc_pool_any(const struct dc_pool *p, uint64_t tried);
+/* End of turn: pumps sessions. */
+void dc_pool_pump(struct dc_pool *p);
+/* Closes all sessions gracefully (worker drain). */
+void dc_pool_shutdown(struct dc_pool *p);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The policy of degradation, pure: values in, values out; no I/O, allocation,
+ * logging, globals, clock or random. It links with nothing.
+ *
+ *   plan      compiled from the configuration: mode x feature -> ways to answer
+ *   live      what control publishes on the board: mode, overrides, shares, states
+ *   decision  the way for one request, with its why
+ */
+#ifndef FIREBREAK_DEGRADE_H
+#define FIREBREAK_DEGRADE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf.h"
+#include "fault.h"
+
+#define DEGRADE_FULL 10000 /* shares are basis points */
+
+/* owned by: whoever declares it; plain data, copyable, no pointers. */
+struct degrade_plan {
+	uint8_t modes, features, tiers;
+	uint8_t tier[CONF_MAX_FEATURES];
+	uint8_t identity_needed[CONF_MAX_FEATURES]; /* private recent state: needs an identity */
+	struct conf_ways cell[CONF_MAX_MODES][CONF_MAX_FEATURES];
+};
+
+/* An operator's word over one feature. */
+enum degrade_word { DEGRADE_AUTO, DEGRADE_ON, DEGRADE_STALE_ONLY, DEGRADE_OFF, DEGRADE_SHARE };
+
+/* The live part, as it lies on the board. Plain data. */
+struct degrade_live {
+	uint8_t mode;
+	bool mode_forced;      /* by an operator */
+	bool any_datacenter;   /* at least one can take requests */
+	uint8_t word[CONF_MAX_FEATURES];      /* enum degrade_word */
+	uint16_t word_share[CONF_MAX_FEATURES]; /* for DEGRADE_SHARE */
+	uint16_t share[CONF_MAX_FEATURES];    /* admission share, DEGRADE_FULL normally */
+};
+
+/* X(NAME, word): why a decision came out as it did. */
+#define DEGRADE_WHYS(X) \
+	X(PLAN, "plan")                  /* first way of the plan */ \
+	X(FAILED_OVER, "failed-over")    /* another datacenter after a failed try */ \
+	X(NO_DATACENTER, "no-datacenter") /* no datacenter can take it */ \
+	X(FORWARD_FAILED, "forward-failed") /* tries are used up */ \
+	X(STALE_MISSED, "stale-missed")  /* there was no recent state */ \
+	X(OUTBOX_FAILED, "outbox-failed") /* the outbox could not keep it */ \
+	X(NO_IDENTITY, "no-identity") \
+	X(MODE, "mode")                  /* the mode's plan has only this left */ \
+	X(OPERATOR, "operator")          /* an override on the feature */ \
+	X(SHARE, "share")                /* outside the admitted share */
+
+enum degrade_why {
+#define X(name, word) DEGRADE_WHY_##name,
+	DEGRADE_WHYS(X)
+#undef X
+	DEGRADE_WHY_COUNT
+};
+
+struct degrade_request {
+	uint8_t feature;
+	uint8_t tried;         /* bit (1 << enum conf_way): ways that did not work for this request */
+	uint8_t attempts;      /* forwards already tried */
+	bool can_forward;      /* a datacenter is left to try and a retry is allowed; true on the first attempt */
+	bool has_identity;
+	bool readable;         /* GET or HEAD: recent state can answer it */
+	uint16_t cohort;       /* 0..9999, stable for a user within the hour */
+	enum fault last_fault; /* of the last failed try; FAULT_NONE at first */
+};
+
+struct degrade_decision {
+	enum conf_way way;
+	enum degrade_why why;
+	enum fault fault; /* for CONF_REFUSE: the reason word of the answer; else FAULT_NONE */
+};
+
+const char *degrade_why_word(enum degrade_why why);
+const char *degrade_way_word(enum conf_way way);
+
+typedef void (*degrade_report)(struct conf_errors *, struct conf_mark, const char *format, ...);
+
+/* Compiles mode x feature; checks P3 (core last: in no mode may a feature of a more
+ * important tier be refused while a lesser one forwards), that every cell has a
+ * way, that the ladder only gets stricter. Problems go to `report` with their
+ * place (report may be NULL). Returns the number of problems. */
+int degrade_compile(const struct conf *c, struct degrade_plan *plan, struct conf_errors *errors, degrade_report report);
+
+/* Walks the ways of the cell until one may work. Total: always returns a decision;
+ * the last resort is CONF_REFUSE. */
+struct degrade_decision degrade_decide(const struct degrade_plan *plan, const struct degrade_live *live,
+				       const struct degrade_request *request);
+
+/* The mode controller: up the ladder at once, down one rung at a time after hold. */
+struct degrade_controller {
+	uint8_t mode;
+	int64_t since; /* monotonic ns of the last change */
+	int64_t better_since; /* when the evidence first asked for a lower rung; 0: it does not */
+};
+/* `reachable`: capacity that can be used now, in basis points of all that is
+ * configured. Returns the mode to publish. Thresholds are conf_mode.enter_below
+ * with 5 % hysteresis on the way down. */
+uint8_t degrade_control(struct degrade_controller *c, const struct conf *conf, uint16_t reachable, int64_t now);
+
+/* Would setting this override leave a core feature worse served than a lesser one
+ * (P3)? Returns true when it is safe. */
+bool degrade_override_safe(const struct degrade_plan *plan, const struct degrade_live *now, const struct degrade_live *then);
+
+#endif
