@@ -13,5 +13,7 @@ struct admin;
 /* Serves on a listening socket (taken). NULL: out of memory. */
 struct admin *admin_create(struct ctl *ctl, struct net_loop *loop, int listen_fd);
 void admin_destroy(struct admin *a);
+/* The two above, for ctl_args.admin. */
+extern const struct ctl_server admin_server;
 
 #endif

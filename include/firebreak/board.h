@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The board: shared memory mapped before the fork, plain fixed-size data, one
- * writer for every word. Control publishes the live part under a sequence count;
- * each worker has a part of its own that control only reads. Either may be killed
- * at any instruction: readers give up after a bounded number of tries and keep the
- * copy they have; the last board stays in force.
+ * writer for every word. Control publishes the live part; each worker has a part of
+ * its own that control only reads. Either may be killed at any instruction: there is
+ * always one complete publication to read, and whoever replaces the dead one goes on
+ * from there. Readers give up after a bounded number of tries and keep their copy.
  */
 #ifndef FIREBREAK_BOARD_H
 #define FIREBREAK_BOARD_H
@@ -55,9 +55,13 @@ struct board_worker *board_worker(struct board *b, unsigned index);
 struct tm_worker *board_control_tm(struct board *b);
 _Atomic int32_t *board_control_pid(struct board *b);
 
-/* Control only. */
+/* Control only. The board gives the publication its version (board_version() after
+ * it); live->version is not looked at. */
 void board_publish(struct board *b, const struct board_live *live);
-/* True when *live was replaced by something newer than live->version. */
+/* True when *live was replaced by something newer than live->version. Otherwise
+ * *live is as it was. Reads one word when there is nothing new. */
 bool board_read(const struct board *b, struct board_live *live);
+/* Of the last complete publication; 0: none yet. */
+uint64_t board_version(const struct board *b);
 
 #endif

@@ -16,10 +16,18 @@
 
 struct ctl;
 
+/* What runs on the control process' loop beside it. Filled by admin/ (admin_server);
+ * control does not know what it serves. */
+struct ctl_server {
+	void *(*start)(struct ctl *c, struct net_loop *loop, int listen_fd); /* fd is taken; NULL: out of memory */
+	void (*stop)(void *server);
+};
+
 struct ctl_args {
 	struct board *board;
 	const struct conf *conf; /* taken; freed when replaced */
 	int admin_fd;            /* listening socket opened by the supervisor, -1: none */
+	const struct ctl_server *admin; /* &admin_server; NULL: none */
 	int command_fd;          /* socket from the supervisor: see main.c */
 	bool started_before;     /* a control process ran before in this service's life */
 };

@@ -33,8 +33,9 @@ enum tm_outcome {
 };
 const char *tm_outcome_word(enum tm_outcome o);
 
-/* Log-linear histogram of nanoseconds: 16 linear steps per power of two from 1 µs
- * to 64 s, so a value is known within 6.25 %. */
+/* Log-linear histogram of nanoseconds: 16 linear steps per power of two, from about
+ * 1 µs to 68 s, so a value is known within 6.25 %. The first 16 buckets are 64 ns
+ * wide; what is longer than the last bucket counts there. */
 #define TM_HIST_STEPS   16
 #define TM_HIST_BUCKETS (27 * TM_HIST_STEPS)
 struct tm_hist {
@@ -57,10 +58,20 @@ struct tm_worker {
 };
 static inline void tm_add(struct tm_worker *t, enum tm_scalar s, uint64_t n) { t->scalar[s] += n; }
 static inline void tm_set(struct tm_worker *t, enum tm_scalar s, uint64_t n) { t->scalar[s] = n; }
+/* One finished exchange; latency_ns < 0: not measured. */
 void tm_exchange(struct tm_worker *t, unsigned feature, enum tm_outcome o, unsigned datacenter, int64_t latency_ns);
 void tm_merge(struct tm_worker *into, const struct tm_worker *from);
+/* A new process takes over the block of one that died: counters go on (a counter
+ * that falls looks like a restart of the service), gauges begin at 0. */
+void tm_restart(struct tm_worker *t);
+/* The configuration was swapped: moves what is counted per feature and datacenter
+ * to the places these names have now; what has no place any more is dropped. */
+void tm_remap(struct tm_worker *t, const struct conf *from, const struct conf *to);
 
-/* Prometheus text: HELP and TYPE for all, no user ids in labels. */
+/* Prometheus text exposition format 0.0.4: HELP and TYPE for all, no user ids in
+ * labels. The label writer is shared with the admin side's own metrics. */
 void tm_render(FILE *out, const struct tm_worker *sum, const struct conf *c);
+/* A label value with backslash, quote and newline escaped. */
+void tm_render_label(FILE *out, const char *value);
 
 #endif
