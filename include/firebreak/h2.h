@@ -78,6 +78,7 @@ enum {
 	H2_TRAILERS = 8,  /* stream->trailers is complete */
 	H2_END = 16,      /* the peer's side is complete, after everything above */
 	H2_SENT = 32,     /* stream->sent grew: queued output left for the connection */
+	H2_STALLED = 128, /* server: the request body comes slower than limits.body_rate */
 	H2_CLOSED = 64,   /* last call: the stream is gone, stream->fault says why (FAULT_NONE: complete) */
 };
 
@@ -102,11 +103,14 @@ struct h2_stream {
 	int64_t opened, active;     /* monotonic ns: created; last byte either way */
 	struct h2_head *out_trailers;
 	uint32_t held;              /* header octets counted against the session */
-	bool remote_end;            /* peer has finished */
+	bool announced;             /* server: on_stream was called */
+	bool responded;             /* server: the final head was submitted */
+	bool body_expected;         /* set by the handler: a stalled body is worth an H2_STALLED */
+	bool remote_end;            /* the peer has finished */
 	bool out_end;               /* nothing will be added to out */
-	bool out_done;              /* END_STREAM has left */
 	bool deferred;              /* the codec waits for data */
-	bool responded, request_end, is_connect, reset_sent, head_only;
+	bool reset_sent;            /* by h2_reset, not by the codec's own judgement */
+	bool closed;                /* H2_CLOSED is due or delivered */
 };
 
 struct h2_session;
@@ -149,8 +153,9 @@ struct h2_context {
 };
 void h2_context_init(struct h2_context *ctx, struct net_loop *loop, const struct conf_limits *limits, bool server);
 
-/* Server: takes an accepted fd. `proxy` peer address already known. */
-struct h2_session *h2_accept(struct h2_context *ctx, int fd, const struct net_addr *peer, struct net_tls *tls, bool proxy_protocol, void *owner);
+/* Server: takes an accepted fd; `peer` is the client's address (already taken from a
+ * PROXY header where one is spoken). NULL: out of memory, fd is closed. */
+struct h2_session *h2_accept(struct h2_context *ctx, int fd, const struct net_addr *peer, struct net_tls *tls, void *owner);
 /* Client: connects. */
 struct h2_session *h2_connect(struct h2_context *ctx, const struct net_addr *to, struct net_tls *tls, const char *sni, uint32_t timeout_ms, void *owner);
 /* Tests: a session over any connected fd. */

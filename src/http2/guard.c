@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What stands before the codec: a scanner of the 9-octet frame headers (RFC 9113
+ * 4.1). The codec silently drops some frames (unknown types, DATA on streams it has
+ * forgotten), so floods of those are visible only here; and here is the cheapest
+ * place for every other count. A frame that is useful costs a few instructions and
+ * no token; useless ones pay from a bucket, and an empty bucket closes the
+ * connection with ENHANCE_YOUR_CALM.
+ *
+ * Client preface: bytes are compared as they come, so an HTTP/1 client is told
+ * apart (505) from line noise.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "firebreak/clock.h"
+#include "h2_private.h"
+
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+enum fault guard_charge(struct h2_session *s, enum guard_kind kind, uint32_t cost)
+{
+	static const enum fault faults[GUARD_KINDS] = { FAULT_FLOOD_RESETS, FAULT_FLOOD_PINGS, FAULT_FLOOD_SETTINGS,
+							FAULT_FLOOD_EMPTY, FAULT_FLOOD_FRAMES };
+	const struct conf_limits *l = s->ctx->limits;
+	const uint32_t burst[GUARD_KINDS] = { l->resets_burst, l->pings_burst, l->settings_burst, l->empty_burst, l->frames_burst };
+	const uint32_t rate[GUARD_KINDS] = { l->resets_rate, l->pings_rate, l->settings_rate, l->empty_rate, l->frames_rate };
+	int64_t now = clock_now(), interval = CLOCK_SEC / (rate[kind] ? rate[kind] : 1);
+	struct guard_bucket *b = &s->guard.bucket[kind];
+
+	if (b->until < now)
+		b->until = now;
+	b->until += cost * interval;
+	return b->until - now > burst[kind] * interval ? faults[kind] : FAULT_NONE;
+}
+
+void guard_credit_data(struct h2_session *s, size_t len)
+{
+	struct guard_bucket *b = &s->guard.bucket[GUARD_FRAMES];
+	uint32_t rate = s->ctx->limits->frames_rate;
+
+	/* A dribble of tiny frames earns nothing: it is what a client asks for with
+	 * updates of one octet. */
+	if (len >= 256)
+		b->until -= 3 * (CLOCK_SEC / (rate ? rate : 1));
+}
+
+void guard_remember_reset(struct h2_session *s, int32_t id)
+{
+	struct guard *g = &s->guard;
+
+	if (!g->reset_id && !(g->reset_id = calloc(GUARD_RESET_IDS, sizeof(*g->reset_id))))
+		return;
+	g->reset_id[g->resets++ % GUARD_RESET_IDS] = id;
+}
+
+static bool was_reset(const struct guard *g, int32_t id)
+{
+	int i;
+
+	for (i = 0; g->reset_id && i < GUARD_RESET_IDS; i++) {
+		if (g->reset_id[i] == id)
+			return true;
+	}
+	return false;
+}
+
+/* The client sends on a stream that is over (server role). We told the codec to
+ * forget closed streams, so RFC 9113 5.1 is ours to enforce: frames may still be
+ * under way on a stream we reset; on any other it is a connection error. */
+static enum fault closed_stream(struct h2_session *s, int32_t id, uint32_t code)
+{
+	if (was_reset(&s->guard, id))
+		return guard_charge(s, GUARD_FRAMES, 1);
+	nghttp2_session_terminate_session(s->ng, code);
+	h2_wake(s);
+	return FAULT_NONE;
+}
+
+static bool is_closed(struct h2_session *s, int32_t id)
+{
+	return s->ctx->server && s->ng && id <= s->last_id && (id & 1) && !nghttp2_session_get_stream_user_data(s->ng, id);
+}
+
+static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_t flags, int32_t id)
+{
+	struct guard *g = &s->guard;
+
+	switch (type) {
+	case NGHTTP2_DATA:
+		if (is_closed(s, id))
+			return closed_stream(s, id, NGHTTP2_STREAM_CLOSED);
+		if (!(flags & NGHTTP2_FLAG_END_STREAM) && (!len || ((flags & NGHTTP2_FLAG_PADDED) && len < 2)))
+			return guard_charge(s, GUARD_EMPTY, 1);
+		if (!(flags & NGHTTP2_FLAG_END_STREAM) && len < 8)
+			return guard_charge(s, GUARD_FRAMES, 1);
+		return FAULT_NONE;
+	case NGHTTP2_HEADERS:
+		if (is_closed(s, id))
+			return closed_stream(s, id, NGHTTP2_PROTOCOL_ERROR);
+		g->continuations = 0;
+		if (flags & NGHTTP2_FLAG_END_HEADERS)
+			return FAULT_NONE;
+		g->head_since = clock_now();
+		return len ? FAULT_NONE : guard_charge(s, GUARD_EMPTY, 1);
+	case NGHTTP2_CONTINUATION:
+		if (++g->continuations > s->ctx->limits->continuations)
+			return FAULT_FLOOD_CONTINUATIONS;
+		if (flags & NGHTTP2_FLAG_END_HEADERS)
+			g->head_since = 0;
+		return len ? FAULT_NONE : guard_charge(s, GUARD_EMPTY, 1);
+	case NGHTTP2_RST_STREAM:
+		return s->ctx->server ? guard_charge(s, GUARD_RESETS, 1) : FAULT_NONE;
+	case NGHTTP2_SETTINGS:
+		return flags & NGHTTP2_FLAG_ACK ? FAULT_NONE : guard_charge(s, GUARD_SETTINGS, 1 + len / 120);
+	case NGHTTP2_PING:
+		/* An answer nobody asked for is as useless as a question. */
+		if ((flags & NGHTTP2_FLAG_ACK) && s->ping_sent)
+			return FAULT_NONE;
+		return guard_charge(s, GUARD_PINGS, 1);
+	case NGHTTP2_GOAWAY:
+		return guard_charge(s, GUARD_SETTINGS, 1);
+	case NGHTTP2_PUSH_PROMISE:
+		return FAULT_NONE; /* the codec refuses it */
+	default: /* PRIORITY, WINDOW_UPDATE, PRIORITY_UPDATE, ALTSVC, ORIGIN, unknown */
+		return guard_charge(s, GUARD_FRAMES, 1 + len / 1024);
+	}
+}
+
+static enum fault scan_preface(struct guard *g, const uint8_t **data, size_t *len)
+{
+	while (*len && g->preface < sizeof(preface) - 1) {
+		if (**data != (uint8_t)preface[g->preface]) {
+			bool method = g->preface ? true : (**data >= 'A' && **data <= 'Z') || (**data >= 'a' && **data <= 'z');
+
+			return method ? FAULT_CLIENT_HTTP1 : FAULT_CLIENT_PROTOCOL;
+		}
+		g->preface++;
+		(*data)++;
+		(*len)--;
+	}
+	return FAULT_NONE;
+}
+
+enum fault guard_scan(struct h2_session *s, const uint8_t *data, size_t len)
+{
+	struct guard *g = &s->guard;
+	enum fault f;
+	size_t n;
+
+	if (s->ctx->server && g->preface < sizeof(preface) - 1 && (f = scan_preface(g, &data, &len)) != FAULT_NONE)
+		return f;
+	while (len) {
+		if (g->payload) {
+			n = g->payload < len ? g->payload : len;
+			g->payload -= (uint32_t)n;
+			data += n;
+			len -= n;
+			continue;
+		}
+		if (g->have == 0 && len >= 9) {
+			memcpy(g->header, data, 9);
+			data += 9;
+			len -= 9;
+		} else {
+			g->header[g->have++] = *data++;
+			len--;
+			if (g->have < 9)
+				continue;
+			g->have = 0;
+		}
+		const uint8_t *h = g->header;
+		uint32_t id = ((uint32_t)h[5] << 24 | (uint32_t)h[6] << 16 | (uint32_t)h[7] << 8 | h[8]) & 0x7fffffff;
+
+		g->payload = (uint32_t)h[0] << 16 | (uint32_t)h[1] << 8 | h[2];
+		f = frame(s, g->payload, h[3], h[4], (int32_t)id);
+		if (f != FAULT_NONE)
+			return f;
+	}
+	return FAULT_NONE;
+}

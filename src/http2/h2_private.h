@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside http2/: the session, the guard in front of the codec, and who calls what.
+ *
+ *   session.c  connection events, the pump, deadlines, closing
+ *   codec.c    nghttp2 callbacks: they only fill streams and mark them ready
+ *   stream.c   what handlers submit; the data source
+ *   guard.c    counts frames before the codec sees them, cuts floods off
+ *   memory.c   free lists for the codec's small allocations
+ */
+#ifndef H2_PRIVATE_H
+#define H2_PRIVATE_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "firebreak/h2.h"
+
+#define H2_STREAM_MAGIC  0x68327374u
+#define H2_SESSION_MAGIC 0x68327373u
+
+/* A token bucket as one number (GCRA): the time at which it would be full again. */
+struct guard_bucket {
+	int64_t until;
+};
+
+enum guard_kind { GUARD_RESETS, GUARD_PINGS, GUARD_SETTINGS, GUARD_EMPTY, GUARD_FRAMES, GUARD_KINDS };
+
+#define GUARD_RESET_IDS 64
+
+struct guard {
+	struct guard_bucket bucket[GUARD_KINDS];
+	uint8_t header[9];    /* frame header being received */
+	uint8_t have;         /* octets of it */
+	uint8_t preface;      /* octets of the client preface seen, 24: done */
+	uint8_t resets;       /* next slot of reset_id */
+	uint32_t payload;     /* octets of the current frame still to come */
+	uint32_t continuations;
+	int64_t head_since;   /* a header block is being received since; 0: none */
+	int32_t *reset_id;    /* ids we reset a moment ago, GUARD_RESET_IDS of them, or NULL */
+};
+
+/* owned by: its context's list
+ * freed by: on_closed of its connection, at the end of the turn that closed it */
+struct h2_session {
+	uint32_t magic;
+	struct h2_context *ctx;
+	struct list node;       /* on ctx->sessions */
+	struct list woken_node; /* on ctx->woken */
+	struct list streams, ready;
+	size_t count;           /* streams */
+	struct net_conn *conn;
+	nghttp2_session *ng;    /* NULL until the first byte (server) or the start (client) */
+	void *owner;
+	struct net_timer timer;
+	struct guard guard;
+	struct net_addr peer;
+	int32_t last_id;        /* highest stream the peer opened (server) */
+	uint32_t held;          /* header octets held by streams */
+	int64_t since;          /* connection accepted or begun */
+	int64_t idle_since;     /* no streams since; 0: there are */
+	int64_t heard;
+	int64_t ping_sent, rtt;
+	bool open, closing, draining, goaway_received, read_paused, dispatching;
+	bool settings_seen, last_goaway;
+};
+
+/* guard.c: looks at bytes before the codec does. FAULT_NONE, or why to cut off. */
+enum fault guard_scan(struct h2_session *s, const uint8_t *data, size_t len);
+enum fault guard_charge(struct h2_session *s, enum guard_kind kind, uint32_t cost);
+/* DATA of this length left: WINDOW_UPDATEs in answer to it are legitimate. */
+void guard_credit_data(struct h2_session *s, size_t len);
+void guard_remember_reset(struct h2_session *s, int32_t id);
+
+/* codec.c */
+bool codec_create(struct h2_session *s);
+ssize_t codec_read_body(nghttp2_session *ng, int32_t id, uint8_t *out, size_t length, uint32_t *flags,
+			nghttp2_data_source *source, void *user);
+
+/* stream.c */
+struct h2_stream *stream_create(struct h2_session *s, int32_t id);
+void stream_ready(struct h2_stream *st, uint32_t what);
+void stream_closed(struct h2_stream *st, enum fault fault);
+struct h2_head *head_create(struct h2_stream *st);
+bool head_add(struct h2_stream *st, struct h2_head *h, const uint8_t *name, size_t name_len, const uint8_t *value,
+	      size_t value_len, bool sensitive);
+
+/* session.c */
+void session_arm(struct h2_session *s, int64_t in_ns);
+void session_dispatch(struct h2_session *s);
+
+/* memory.c */
+extern nghttp2_mem h2_memory;
+
+#endif

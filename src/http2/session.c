@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A session's life between its connection and the codec. The pump is the only
+ * caller of the codec's send, on_bytes the only one of its receive.
+ *
+ *   accepted/connecting ──first byte/open──▶ open ──h2_shutdown──▶ draining ──no stream left──▶ closed
+ *                                             └────h2_close / fault / peer gone────────────────▶ closed
+ *
+ * Closing never frees: net reaps the connection at the end of the turn and calls
+ * on_closed, which tells every stream and then the owner.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "firebreak/clock.h"
+#include "firebreak/log.h"
+#include "h2_private.h"
+
+#define SHUTDOWN_NOTICE (CLOCK_SEC / 2) /* between the two GOAWAY: a few round trips */
+
+static const char http1_answer[] = "HTTP/1.1 505 HTTP Version Not Supported\r\n"
+				   "Content-Type: text/plain\r\nContent-Length: 51\r\nConnection: close\r\n\r\n"
+				   "This port speaks HTTP/2 only (client-http1 fault).\n";
+
+void h2_context_init(struct h2_context *ctx, struct net_loop *loop, const struct conf_limits *limits, bool server)
+{
+	memset(ctx, 0, sizeof(*ctx));
+	ctx->loop = loop;
+	ctx->limits = limits;
+	ctx->server = server;
+	list_init(&ctx->woken);
+	list_init(&ctx->sessions);
+}
+
+void h2_wake(struct h2_session *s)
+{
+	if (list_empty(&s->woken_node) && !s->closing)
+		list_append(&s->ctx->woken, &s->woken_node);
+}
+
+/* Hands over what gathered. Handlers may submit, reset and close, and may make this
+ * very list longer; each stream is called once per gathering. */
+void session_dispatch(struct h2_session *s)
+{
+	struct list *node;
+
+	if (s->dispatching)
+		return;
+	s->dispatching = true;
+	while ((node = list_pop(&s->ready))) {
+		struct h2_stream *st = list_entry(node, struct h2_stream, ready_node);
+		uint32_t what = st->ready;
+
+		st->ready = 0;
+		if (what & H2_CLOSED)
+			st->session = NULL;
+		if (s->ctx->server && !st->announced) {
+			if ((what & H2_CLOSED) || !(what & H2_HEAD)) {
+				if (what & H2_CLOSED)
+					h2_release(&st); /* malformed before anybody saw it */
+				continue;
+			}
+			st->announced = true;
+			s->ctx->handler.on_stream(s->owner, st);
+		}
+		s->ctx->handler.on_ready(st, what);
+		if ((what & H2_CLOSED) && !s->closing && s->ctx->owner.on_room)
+			s->ctx->owner.on_room(s->owner);
+	}
+	s->dispatching = false;
+}
+
+static void pump(struct h2_session *s)
+{
+	const uint8_t *data;
+	ssize_t n;
+
+	if (!s->ng || !s->open || s->closing)
+		return;
+	while (net_pending(s->conn) < s->ctx->limits->output_bytes) {
+		n = nghttp2_session_mem_send(s->ng, &data);
+		if (n <= 0) {
+			if (n < 0 && !s->closing)
+				h2_close(s, n == NGHTTP2_ERR_NOMEM ? FAULT_NO_MEMORY : FAULT_INTERNAL);
+			break;
+		}
+		if (!net_write(s->conn, data, (size_t)n)) {
+			h2_close(s, FAULT_NO_MEMORY);
+			break;
+		}
+	}
+	if (s->closing)
+		return;
+	net_flush(s->conn);
+	session_dispatch(s);
+	if (s->closing)
+		return;
+	if ((s->last_goaway || s->goaway_received) && !s->count) {
+		if (!net_pending(s->conn))
+			h2_close(s, FAULT_NONE);
+	} else if (!nghttp2_session_want_read(s->ng) && !nghttp2_session_want_write(s->ng)) {
+		if (!net_pending(s->conn))
+			h2_close(s, s->ctx->server ? FAULT_CLIENT_PROTOCOL : FAULT_UPSTREAM_PROTOCOL);
+	} else if (net_pending(s->conn) >= s->ctx->limits->output_bytes && !s->read_paused) {
+		/* Who does not take what is there gets nothing new done (RELIABILITY: windows). */
+		s->read_paused = true;
+		net_read_pause(s->conn, true);
+	}
+}
+
+void h2_pump_all(struct h2_context *ctx)
+{
+	struct list now, *node;
+
+	list_init(&now);
+	list_splice(&now, &ctx->woken);
+	while ((node = list_pop(&now)))
+		pump(list_entry(node, struct h2_session, woken_node));
+	if (!list_empty(&ctx->woken))
+		net_loop_again(ctx->loop);
+}
+
+/* ---- connection events ---- */
+
+static void on_open(void *user)
+{
+	struct h2_session *s = user;
+
+	s->open = true;
+	s->heard = clock_now();
+	if (s->ctx->server)
+		return;
+	h2_wake(s);
+	if (s->ctx->owner.on_open)
+		s->ctx->owner.on_open(s->owner);
+}
+
+static void answer_http1(struct h2_session *s)
+{
+	if (net_write(s->conn, http1_answer, sizeof(http1_answer) - 1))
+		net_flush(s->conn);
+}
+
+static void on_bytes(void *user, const uint8_t *data, size_t len)
+{
+	struct h2_session *s = user;
+	enum fault f;
+	ssize_t n;
+
+	if (s->closing)
+		return;
+	s->heard = clock_now();
+	f = guard_scan(s, data, len);
+	if (f != FAULT_NONE) {
+		if (f == FAULT_CLIENT_HTTP1)
+			answer_http1(s);
+		h2_close(s, f);
+		return;
+	}
+	if (!s->ng && !codec_create(s)) {
+		h2_close(s, FAULT_NO_MEMORY);
+		return;
+	}
+	n = nghttp2_session_mem_recv(s->ng, data, len);
+	h2_wake(s);
+	if (n < 0) {
+		/* FLOODED and TOO_MANY_CONTINUATIONS come without GOAWAY; h2_close sends one. */
+		if (n == NGHTTP2_ERR_NOMEM)
+			f = FAULT_NO_MEMORY;
+		else if (n == NGHTTP2_ERR_FLOODED)
+			f = FAULT_FLOOD_FRAMES;
+		else
+			f = s->ctx->server ? FAULT_CLIENT_PROTOCOL : FAULT_UPSTREAM_PROTOCOL;
+		session_dispatch(s);
+		h2_close(s, f);
+		return;
+	}
+	if (nghttp2_session_get_outbound_queue_size(s->ng) > 1000 + 4 * s->ctx->limits->max_streams) {
+		h2_close(s, FAULT_OUTPUT_FULL);
+		return;
+	}
+	session_dispatch(s);
+}
+
+static void on_eof(void *user)
+{
+	struct h2_session *s = user;
+
+	h2_close(s, s->ctx->server ? FAULT_CLIENT_GONE : FAULT_UPSTREAM_CLOSED);
+}
+
+static void on_drained(void *user)
+{
+	struct h2_session *s = user;
+
+	if (s->read_paused) {
+		s->read_paused = false;
+		net_read_pause(s->conn, false);
+	}
+	h2_wake(s);
+}
+
+/* Net knows only bytes: a lost connection is the client's going or the endpoint's. */
+static enum fault translate(const struct h2_session *s, enum fault f)
+{
+	if (s->ctx->server)
+		return f == FAULT_UPSTREAM_CLOSED ? FAULT_CLIENT_GONE : f;
+	if (f == FAULT_CLIENT_GONE)
+		return FAULT_UPSTREAM_CLOSED;
+	return f == FAULT_TLS_HANDSHAKE ? FAULT_UPSTREAM_TLS : f;
+}
+
+static void on_closed(void *user, enum fault fault)
+{
+	struct h2_session *s = user;
+	struct h2_context *ctx = s->ctx;
+
+	fault = translate(s, fault);
+	s->closing = true;
+	net_timer_disarm(&s->timer);
+	list_remove(&s->woken_node);
+	while (!list_empty(&s->streams)) {
+		struct h2_stream *st = list_entry(s->streams.next, struct h2_stream, node);
+		enum fault f = fault != FAULT_NONE ? fault : s->ctx->server ? FAULT_CLIENT_GONE : FAULT_UPSTREAM_CLOSED;
+
+		if (st->reset_sent && st->fault != FAULT_NONE)
+			f = st->fault;
+		stream_closed(st, f);
+	}
+	session_dispatch(s);
+	if (ctx->faults && fault != FAULT_NONE)
+		ctx->faults[fault]++;
+	list_remove(&s->node);
+	ctx->count--;
+	if (ctx->owner.on_closed)
+		ctx->owner.on_closed(s->owner, fault);
+	if (s->ng)
+		nghttp2_session_del(s->ng);
+	free(s->guard.reset_id);
+	s->magic = 0;
+	free(s);
+}
+
+static const struct net_handler handler = { on_open, on_bytes, on_eof, on_drained, on_closed };
+
+/* ---- deadlines ---- */
+
+void session_arm(struct h2_session *s, int64_t in_ns)
+{
+	int64_t at = clock_now() + in_ns;
+
+	if (!s->timer.deadline || s->timer.deadline > at)
+		net_timer_arm(s->ctx->loop, &s->timer, at);
+}
+
+/* A stream whose client does not send its body, or does not take its answer. */
+static void check_streams(struct h2_session *s, int64_t now)
+{
+	const struct conf_limits *l = s->ctx->limits;
+	struct list *node, *next;
+
+	for (node = s->streams.next; node != &s->streams; node = next) {
+		struct h2_stream *st = list_entry(node, struct h2_stream, node);
+
+		next = node->next;
+		if (st->out.len && now - st->active > l->write_timeout_ms * CLOCK_MS)
+			h2_reset(st, NGHTTP2_CANCEL, FAULT_SLOW_CLIENT);
+		else if (st->announced && st->body_expected && !st->remote_end && !st->in.len &&
+			 st->consumed == st->received && now - st->opened > l->body_timeout_ms * CLOCK_MS &&
+			 st->received * 1000 < l->body_rate * (uint64_t)((now - st->opened) / CLOCK_MS))
+			stream_ready(st, H2_STALLED);
+	}
+	session_dispatch(s);
+}
+
+static void on_timer(struct net_timer *t)
+{
+	struct h2_session *s = list_entry(t, struct h2_session, timer);
+	const struct conf_limits *l = s->ctx->limits;
+	int64_t now = clock_now(), stuck, idle;
+
+	if (s->closing || !s->ctx->server)
+		return;
+	if (s->draining && !s->last_goaway) {
+		s->last_goaway = true;
+		nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(s->ng), NGHTTP2_NO_ERROR,
+				      NULL, 0);
+		h2_wake(s);
+	}
+	stuck = net_stuck_since(s->conn);
+	if (s->guard.preface < 24 && now - s->since >= l->handshake_timeout_ms * CLOCK_MS) {
+		h2_close(s, FAULT_HANDSHAKE_TIMEOUT);
+	} else if (s->guard.head_since && now - s->guard.head_since >= l->header_timeout_ms * CLOCK_MS) {
+		h2_close(s, FAULT_HEAD_TIMEOUT);
+	} else if (stuck && now - stuck >= l->write_timeout_ms * CLOCK_MS) {
+		h2_close(s, FAULT_SLOW_CLIENT);
+	} else if (s->guard.preface < 24 || s->guard.head_since || stuck || s->count) {
+		check_streams(s, now);
+		if (!s->closing)
+			session_arm(s, CLOCK_SEC);
+	} else {
+		idle = l->idle_timeout_ms * CLOCK_MS - (now - (s->idle_since > s->heard ? s->idle_since : s->heard));
+		if (idle <= 0)
+			h2_close(s, FAULT_IDLE_TIMEOUT);
+		else
+			session_arm(s, idle > 5 * CLOCK_SEC ? 5 * CLOCK_SEC : idle);
+	}
+}
+
+/* ---- making and ending ---- */
+
+static struct h2_session *create(struct h2_context *ctx, void *owner)
+{
+	struct h2_session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->magic = H2_SESSION_MAGIC;
+	s->ctx = ctx;
+	s->owner = owner;
+	s->since = s->idle_since = s->heard = clock_now();
+	list_init(&s->woken_node);
+	list_init(&s->streams);
+	list_init(&s->ready);
+	net_timer_init(&s->timer, on_timer);
+	return s;
+}
+
+static struct h2_session *enlist(struct h2_session *s)
+{
+	if (!s->conn) {
+		if (s->ng)
+			nghttp2_session_del(s->ng);
+		free(s);
+		return NULL;
+	}
+	list_append(&s->ctx->sessions, &s->node);
+	s->ctx->count++;
+	return s;
+}
+
+struct h2_session *h2_accept(struct h2_context *ctx, int fd, const struct net_addr *peer, struct net_tls *tls, void *owner)
+{
+	struct h2_session *s = create(ctx, owner);
+
+	if (!s)
+		return NULL;
+	s->peer = *peer;
+	s->conn = net_conn_adopt(ctx->loop, fd, peer, tls, true, &handler, s);
+	if (!enlist(s))
+		return NULL;
+	session_arm(s, CLOCK_SEC);
+	return s;
+}
+
+struct h2_session *h2_connect(struct h2_context *ctx, const struct net_addr *to, struct net_tls *tls, const char *sni,
+			      uint32_t timeout_ms, void *owner)
+{
+	struct h2_session *s = create(ctx, owner);
+
+	if (!s)
+		return NULL;
+	s->peer = *to;
+	if (codec_create(s))
+		s->conn = net_conn_connect(ctx->loop, to, tls, sni, timeout_ms, &handler, s);
+	return enlist(s);
+}
+
+struct h2_session *h2_adopt(struct h2_context *ctx, int fd, void *owner)
+{
+	struct net_addr peer = { .len = 0 };
+	struct h2_session *s = create(ctx, owner);
+
+	if (!s)
+		return NULL;
+	if (ctx->server || codec_create(s))
+		s->conn = net_conn_adopt(ctx->loop, fd, &peer, NULL, ctx->server, &handler, s);
+	if (!enlist(s))
+		return NULL;
+	session_arm(s, CLOCK_SEC);
+	return s;
+}
+
+void h2_shutdown(struct h2_session *s)
+{
+	if (s->closing || s->draining)
+		return;
+	s->draining = true;
+	if (!s->ng) {
+		h2_close(s, FAULT_SHUTTING_DOWN);
+		return;
+	}
+	if (s->ctx->server) {
+		/* The first of two (RFC 9113 6.8): streams the client opens before it hears
+		 * still count. The second, with the true last id, goes a little later. */
+		nghttp2_submit_shutdown_notice(s->ng);
+		session_arm(s, SHUTDOWN_NOTICE);
+	} else {
+		s->last_goaway = true; /* no new streams; the pump closes after the last one */
+	}
+	h2_wake(s);
+}
+
+static uint32_t code_for(enum fault f)
+{
+	switch (f) {
+	case FAULT_NONE:
+	case FAULT_IDLE_TIMEOUT:
+	case FAULT_UPSTREAM_IDLE:
+	case FAULT_UPSTREAM_GONE:
+	case FAULT_SHUTTING_DOWN:
+		return NGHTTP2_NO_ERROR;
+	case FAULT_CLIENT_PROTOCOL:
+	case FAULT_UPSTREAM_PROTOCOL:
+		return NGHTTP2_PROTOCOL_ERROR;
+	case FAULT_NO_MEMORY:
+	case FAULT_INTERNAL:
+		return NGHTTP2_INTERNAL_ERROR;
+	default:
+		return NGHTTP2_ENHANCE_YOUR_CALM;
+	}
+}
+
+/* GOAWAY, best effort: only what fits into the socket now. Inside a codec callback
+ * the codec must not be entered again; the bytes are built by hand. */
+static void send_goaway(struct h2_session *s, enum fault fault)
+{
+	uint32_t id = (uint32_t)s->last_id, code = code_for(fault);
+	uint8_t frame[17] = { 0, 0, 8, NGHTTP2_GOAWAY, 0, 0, 0, 0, 0, (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
+			      (uint8_t)id, (uint8_t)(code >> 24), (uint8_t)(code >> 16), (uint8_t)(code >> 8), (uint8_t)code };
+
+	if (!s->ng || !s->open || !nghttp2_session_want_read(s->ng)) /* the codec's own GOAWAY has gone out */
+		return;
+	if (net_write(s->conn, frame, sizeof(frame)))
+		net_flush(s->conn);
+}
+
+void h2_close(struct h2_session *s, enum fault fault)
+{
+	if (s->closing)
+		return;
+	s->closing = true;
+	list_remove(&s->woken_node);
+	if (fault != FAULT_CLIENT_GONE && fault != FAULT_UPSTREAM_CLOSED && fault != FAULT_CLIENT_HTTP1)
+		send_goaway(s, fault);
+	net_close(s->conn, fault);
+}
+
+/* ---- questions ---- */
+
+void *h2_session_owner(const struct h2_session *s) { return s->owner; }
+struct net_conn *h2_session_conn(const struct h2_session *s) { return s->conn; }
+const struct net_addr *h2_session_peer(const struct h2_session *s) { return &s->peer; }
+bool h2_session_open(const struct h2_session *s) { return s->open && !s->closing; }
+size_t h2_session_streams(const struct h2_session *s) { return s->count; }
+int64_t h2_session_heard(const struct h2_session *s) { return s->heard; }
+int64_t h2_session_rtt(const struct h2_session *s) { return s->rtt; }
+int64_t h2_ping_pending(const struct h2_session *s) { return s->ping_sent; }
+
+size_t h2_session_room(const struct h2_session *s)
+{
+	uint32_t most = s->ctx->limits->upstream_streams, theirs;
+
+	if (s->closing || s->draining || s->goaway_received || !s->ng || !nghttp2_session_check_request_allowed(s->ng))
+		return 0;
+	theirs = nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+	if (theirs < most)
+		most = theirs;
+	return s->count < most ? most - s->count : 0;
+}
+
+bool h2_session_peer_connect(const struct h2_session *s)
+{
+	return s->ng && nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+}
+
+int64_t h2_ping(struct h2_session *s)
+{
+	if (s->closing || !s->ng || s->ping_sent)
+		return s->ping_sent;
+	if (nghttp2_submit_ping(s->ng, NGHTTP2_FLAG_NONE, NULL) == 0) {
+		s->ping_sent = clock_now();
+		h2_wake(s);
+	}
+	return s->ping_sent;
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams: their memory, and what handlers submit on them. Everything here only
+ * queues in the codec and wakes the session; bytes leave in the pump.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "firebreak/clock.h"
+#include "firebreak/log.h"
+#include "h2_private.h"
+
+_Static_assert(sizeof(struct h2_field) == sizeof(nghttp2_nv), "fields are submitted as they are");
+_Static_assert(offsetof(struct h2_field, value) == offsetof(nghttp2_nv, value), "layout");
+_Static_assert(offsetof(struct h2_field, name_len) == offsetof(nghttp2_nv, namelen), "layout");
+_Static_assert(offsetof(struct h2_field, value_len) == offsetof(nghttp2_nv, valuelen), "layout");
+_Static_assert(offsetof(struct h2_field, flags) == offsetof(nghttp2_nv, flags), "layout");
+_Static_assert(H2_FIELD_KEEP == (NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE), "flags");
+_Static_assert(H2_FIELD_SENSITIVE == NGHTTP2_NV_FLAG_NO_INDEX, "flags");
+_Static_assert((int)H2_ERR_HTTP_1_1_REQUIRED == (int)NGHTTP2_HTTP_1_1_REQUIRED, "error codes");
+
+#define SPARE_MAX 4096
+
+static struct list spare = { &spare, &spare };
+static unsigned spares;
+
+struct h2_stream *stream_create(struct h2_session *s, int32_t id)
+{
+	struct list *node = list_pop(&spare);
+	struct h2_stream *st;
+
+	if (node) {
+		st = list_entry(node, struct h2_stream, node);
+		spares--;
+	} else if (!(st = malloc(sizeof(*st)))) {
+		return NULL;
+	}
+	memset(st, 0, sizeof(*st));
+	st->magic = H2_STREAM_MAGIC;
+	st->id = id;
+	st->session = s;
+	st->opened = st->active = clock_now();
+	list_init(&st->ready_node);
+	list_append(&s->streams, &st->node);
+	if (!s->count++ && s->ctx->server)
+		session_arm(s, CLOCK_SEC);
+	s->idle_since = 0;
+	return st;
+}
+
+void h2_release(struct h2_stream **pointer)
+{
+	struct h2_stream *st = *pointer;
+
+	*pointer = NULL;
+	if (!st || !CHECK(st->magic == H2_STREAM_MAGIC && !st->session))
+		return;
+	arena_finish(&st->arena);
+	buf_clear(&st->in);
+	buf_clear(&st->out);
+	st->magic = 0;
+	if (spares >= SPARE_MAX) {
+		free(st);
+		return;
+	}
+	list_append(&spare, &st->node);
+	spares++;
+}
+
+void stream_ready(struct h2_stream *st, uint32_t what)
+{
+	st->ready |= what;
+	if (list_empty(&st->ready_node))
+		list_append(&st->session->ready, &st->ready_node);
+}
+
+void stream_closed(struct h2_stream *st, enum fault fault)
+{
+	struct h2_session *s = st->session;
+
+	st->fault = fault;
+	st->closed = true;
+	list_remove(&st->node);
+	s->held -= st->held;
+	if (!--s->count)
+		s->idle_since = clock_now();
+	stream_ready(st, H2_CLOSED);
+}
+
+struct h2_head *head_create(struct h2_stream *st)
+{
+	struct h2_head *h = arena_alloc(&st->arena, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	*h = (struct h2_head){ .size = 16 };
+	h->field = arena_alloc(&st->arena, h->size * sizeof(*h->field));
+	return h->field ? h : NULL;
+}
+
+bool head_add(struct h2_stream *st, struct h2_head *h, const uint8_t *name, size_t name_len, const uint8_t *value,
+	      size_t value_len, bool sensitive)
+{
+	enum h2_token token = h2_token((const char *)name, name_len);
+	struct h2_field *f;
+	char *copy;
+
+	if (h->count == h->size) {
+		f = arena_alloc(&st->arena, 2 * h->size * sizeof(*f));
+		if (!f)
+			return false;
+		memcpy(f, h->field, h->size * sizeof(*f));
+		h->field = f;
+		h->size *= 2;
+	}
+	copy = arena_alloc(&st->arena, value_len + (token ? 0 : name_len));
+	if (!copy)
+		return false;
+	memcpy(copy, value, value_len);
+	f = &h->field[h->count++];
+	*f = (struct h2_field){
+		.name = (const uint8_t *)h2_token_name(token), .value = (uint8_t *)copy, .name_len = name_len,
+		.value_len = value_len, .flags = H2_FIELD_KEEP | (sensitive ? H2_FIELD_SENSITIVE : 0), .token = (uint8_t)token,
+	};
+	if (!token) {
+		memcpy(copy + value_len, name, name_len);
+		f->name = (uint8_t *)copy + value_len;
+	}
+	return true;
+}
+
+static nghttp2_data_provider provider(struct h2_stream *st)
+{
+	return (nghttp2_data_provider){ .source = { .ptr = st }, .read_callback = codec_read_body };
+}
+
+struct h2_stream *h2_request(struct h2_session *s, const struct h2_field *field, size_t n, bool end, void *user, enum fault *why)
+{
+	struct h2_stream *st;
+	nghttp2_data_provider body;
+	int32_t id;
+
+	*why = FAULT_UPSTREAM_FULL;
+	if (!h2_session_room(s))
+		return NULL;
+	*why = FAULT_NO_MEMORY;
+	st = stream_create(s, 0);
+	if (!st)
+		return NULL;
+	st->user = user;
+	st->out_end = end;
+	body = provider(st);
+	id = nghttp2_submit_request(s->ng, NULL, (const nghttp2_nv *)field, n, end ? NULL : &body, st);
+	if (id < 0) {
+		list_remove(&st->node);
+		s->count--;
+		st->session = NULL;
+		h2_release(&st);
+		return NULL;
+	}
+	st->id = id;
+	*why = FAULT_NONE;
+	h2_wake(s);
+	return st;
+}
+
+bool h2_respond(struct h2_stream *st, const struct h2_field *field, size_t n, bool end)
+{
+	nghttp2_data_provider body = provider(st);
+
+	if (st->closed || st->responded || !st->session->ng)
+		return false;
+	st->responded = true;
+	st->out_end = end;
+	if (end && st->in.len) {
+		h2_consume(st, st->in.len);
+		buf_clear(&st->in);
+	}
+	if (nghttp2_submit_response(st->session->ng, st->id, (const nghttp2_nv *)field, n, end ? NULL : &body))
+		return false;
+	h2_wake(st->session);
+	return true;
+}
+
+bool h2_interim(struct h2_stream *st, const struct h2_field *field, size_t n)
+{
+	if (st->closed || st->responded)
+		return false;
+	if (nghttp2_submit_headers(st->session->ng, NGHTTP2_FLAG_NONE, st->id, NULL, (const nghttp2_nv *)field, n, NULL))
+		return false;
+	h2_wake(st->session);
+	return true;
+}
+
+struct h2_head *h2_interim_take(struct h2_stream *st)
+{
+	struct h2_head *h = st->interim;
+
+	if (h)
+		st->interim = h->next;
+	return h;
+}
+
+/* More to send, or the end of it: the codec asks again. */
+static void resume(struct h2_stream *st)
+{
+	if (!st->deferred)
+		return;
+	st->deferred = false;
+	nghttp2_session_resume_data(st->session->ng, st->id);
+	h2_wake(st->session);
+}
+
+bool h2_write(struct h2_stream *st, struct buf *body)
+{
+	if (st->closed) {
+		buf_clear(body);
+		return true;
+	}
+	if (!st->out.len)
+		st->active = clock_now(); /* the stall clock starts with the first byte that waits */
+	if (!buf_move(&st->out, body, body->len))
+		return false;
+	resume(st);
+	return true;
+}
+
+bool h2_finish(struct h2_stream *st, const struct h2_field *trailer, size_t n)
+{
+	struct h2_head *h;
+
+	if (st->closed || st->out_end)
+		return true;
+	st->out_end = true;
+	if (n) {
+		h = arena_alloc(&st->arena, sizeof(*h));
+		if (!h)
+			return false;
+		*h = (struct h2_head){ .field = (struct h2_field *)(uintptr_t)trailer, .count = (uint16_t)n };
+		st->out_trailers = h;
+	}
+	resume(st);
+	return true;
+}
+
+void h2_reset(struct h2_stream *st, uint32_t code, enum fault fault)
+{
+	if (st->closed || st->reset_sent)
+		return;
+	st->reset_sent = true;
+	st->fault = fault;
+	if (st->session->ng)
+		nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id, code);
+	h2_wake(st->session);
+}
+
+void h2_consume(struct h2_stream *st, size_t n)
+{
+	st->consumed += n;
+	if (st->closed || st->remote_end || !st->session->ng)
+		return;
+	nghttp2_session_consume_stream(st->session->ng, st->id, n);
+	h2_wake(st->session);
+}
