@@ -36,25 +36,37 @@ bool cache_storable(int status, const struct cache_directives *request, const st
 bool cache_servable(int64_t age, int64_t cap, const struct cache_directives *response);
 
 /* ---- the store ---- */
-/* rds may be NULL: memory tier alone. */
-struct cache *cache_create(const struct conf *c, struct rds_client *rds, struct tm_worker *tm);
-void cache_destroy(struct cache *c);
+/* rds may be NULL: memory tier alone. The identity hash is keyed with the secret file
+ * when there is one (all nodes then find each other's entries in Redis), else with
+ * `secret`, which the supervisor makes once per service start for all workers. NULL
+ * (and a log line): out of memory, or the file cannot be read. Nothing of *c is kept. */
+struct cache *cache_create(const struct conf *c, const uint8_t secret[32], struct rds_client *rds, struct tm_worker *tm);
+/* New limits and client after a reload; entries stay. Outstanding reads of the old
+ * client end as misses; destroy it afterwards. */
+void cache_configure(struct cache *k, const struct conf *c, struct rds_client *rds);
+/* Outstanding reads end as misses. */
+void cache_destroy(struct cache *k);
 
-/* target: normalised path with query. identity_len 0 with shared: everybody's. vary:
- * canonical "name:value\n" lines of the request fields the feature varies on. */
-bool cache_key(const struct cache *c, const char *feature, const char *method, size_t method_len,
+/* False: nothing may be kept or given out for this request: the feature's state is
+ * private and the request has no identity, or out of memory. target: normalised path
+ * with query. vary: canonical "name:value\n" lines of the request fields the feature
+ * varies on. identity is ignored when feature->shared_state. */
+bool cache_key(const struct cache *k, const struct conf_feature *feature, const char *method, size_t method_len,
 	       const char *target, size_t target_len, const char *vary, size_t vary_len,
 	       const void *identity, size_t identity_len, struct cache_key *out);
 
-/* Keeps an answer. Takes a copy of fields and body; body <= max_entry_bytes. Never
- * waits: Redis is written behind. Unchanged answers refresh the date only. */
-void cache_put(struct cache *c, const struct cache_key *key, int status, const struct h2_field *field, size_t fields,
+/* Keeps an answer for at most cap_s seconds. Copies fields and body; one larger than
+ * max_entry_bytes is not kept. Pseudo, connection-specific and per-exchange fields
+ * (content-length, age, via, request ids ...) are left out, and an answer with
+ * set-cookie is refused. Never waits: Redis is written behind. An unchanged answer
+ * refreshes the date only, and Redis once per tenth of the cap (60 s at most). */
+void cache_put(struct cache *k, const struct cache_key *key, int status, const struct h2_field *field, size_t fields,
 	       const struct buf *body, uint32_t cap_s, int64_t wall_ns);
 
 struct cache_answer {
 	int status;
 	int64_t age_s;
-	const struct h2_field *field; /* in *arena of the call */
+	const struct h2_field *field; /* in *arena of the call; no :status, no content-length */
 	size_t fields;
 	struct buf body;              /* the receiver's to clear */
 	const char *tier;             /* "memory" or "redis" */
@@ -62,10 +74,11 @@ struct cache_answer {
 /* Called exactly once, maybe from inside cache_get; NULL: nothing kept that may be
  * served. */
 typedef void (*cache_done)(void *user, struct cache_answer *answer);
-/* Looks in memory, then Redis (within its deadline). `arena` outlives the call back. */
-void cache_get(struct cache *c, const struct cache_key *key, uint32_t cap_s, int64_t wall_ns, struct arena *arena,
+/* Looks in memory, then Redis (within its deadline; at once when its breaker is open).
+ * Reads of one key share one Redis command. `arena` outlives the call back. */
+void cache_get(struct cache *k, const struct cache_key *key, uint32_t cap_s, int64_t wall_ns, struct arena *arena,
 	       cache_done done, void *user);
 /* Detaches: done will not be called for this user any more. */
-void cache_forget(struct cache *c, void *user);
+void cache_forget(struct cache *k, void *user);
 
 #endif
