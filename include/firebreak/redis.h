@@ -49,7 +49,8 @@ struct rds_reply {
 	size_t elements;
 };
 
-/* Called exactly once for every command that was taken, never from inside
+/* NULL for who does not care; errors are counted all the same. Called exactly once for
+ * every command that was taken, never from inside
  * rds_command: with a reply (an error reply also has FAULT_REDIS_ERROR), or NULL and
  * a fault (then a write's effect is unknown). The reply dies when it returns. Must
  * not destroy the client; may issue and forget commands. */
