@@ -36,26 +36,44 @@ int ctl_run(const struct ctl_args *args);
 
 /* ---- what admin reads and asks ---- */
 enum ctl_kind { CTL_MODE, CTL_FEATURE, CTL_DRAIN };
+/* An operator's temporary word. It refers to names, so it outlives a reload; while
+ * the configuration does not know its name it sleeps. */
 struct ctl_override {
 	enum ctl_kind kind;
-	char subject[64];      /* mode, feature or datacenter name ("" for CTL_MODE) */
+	char subject[64];      /* feature or datacenter name; "" for CTL_MODE */
 	char value[32];        /* mode name; "on" "stale-only" "off" "share"; "drain" */
 	uint16_t share;        /* basis points, for "share" */
 	char author[64], reason[256];
-	int64_t from, until;   /* wall ns */
+	int64_t from, until;   /* wall ns; `from` is filled in when it is set */
 };
+#define CTL_OVERRIDES_MAX 128
+
 const struct conf *ctl_conf(const struct ctl *c);
+const struct degrade_plan *ctl_plan(const struct ctl *c);
 struct board *ctl_board(const struct ctl *c);
+/* What was last published; its version is the one workers report back. */
 const struct board_live *ctl_live(const struct ctl *c);
 const struct dc_health *ctl_health(const struct ctl *c, unsigned endpoint);
+int64_t ctl_started(const struct ctl *c);    /* wall ns */
+int64_t ctl_mode_since(const struct ctl *c); /* wall ns */
+uint16_t ctl_reachable(const struct ctl *c); /* usable capacity, basis points */
+bool ctl_draining(const struct ctl *c);
+/* There is a process and its heartbeat moved within the last five seconds. */
+bool ctl_worker_alive(const struct ctl *c, unsigned worker);
+
 /* Overrides in force; *n entries. */
 const struct ctl_override *ctl_overrides(const struct ctl *c, size_t *n);
 /* Sets (replacing one of the same kind and subject). Needs author, reason and an end
- * within conf->control.override_max_s. NULL: done and on disk; else why not. An unsafe
- * one (P3: core worse than a lesser tier; core feature off; last datacenter drained)
- * needs force. */
+ * within conf->control.override_max_s. NULL: published, on disk and audited; else why
+ * not, a sentence good until the next call. An unsafe one (P3: core worse than a
+ * lesser tier; core feature off; last datacenter drained) needs force; so does one
+ * that cannot be kept on disk. */
 const char *ctl_override_set(struct ctl *c, const struct ctl_override *o, bool force);
 /* NULL: done; else why not. */
 const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *subject, const char *author);
+
+/* What kind of no the last sentence was. */
+enum ctl_refusal { CTL_OK, CTL_INVALID, CTL_UNKNOWN, CTL_UNSAFE, CTL_FULL, CTL_NOT_KEPT };
+enum ctl_refusal ctl_refusal(const struct ctl *c);
 
 #endif

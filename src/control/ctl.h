@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The control process' one object, shared by the files of this room (and its tests).
+ *
+ *   control.c    life: start, commands from the supervisor, reload, end
+ *   operate.c    overrides set, cleared, ended; kept and audited
+ *   publish.c    every tick: health > capacity > mode > board
+ */
+#ifndef CONTROL_CTL_H
+#define CONTROL_CTL_H
+
+#include "audit.h"
+#include "firebreak/control.h"
+#include "firebreak/dc_probe.h"
+#include "override.h"
+
+#define CTL_TICK_MS 100
+
+/* What was known about an endpoint before its present probe began (a restart, a
+ * reload): stands until the probe has seen enough of its own, or until `until`. */
+struct ctl_prior {
+	bool stands;
+	uint8_t state;
+	int64_t until; /* monotonic ns */
+};
+
+struct ctl_pulse {
+	uint64_t heartbeat;
+	int64_t moved; /* monotonic ns */
+};
+
+/* owned by: ctl_run (or a test); freed by ctl_destroy. */
+struct ctl {
+	struct board *board;
+	const struct conf *conf; /* owned */
+	struct net_loop *loop;   /* not owned */
+	struct dc_probe *probe;
+	struct net_timer tick;
+	struct net_watch *commands;
+	int command_fd;
+	const struct ctl_server *admin;
+	void *server;
+
+	struct degrade_plan plan;
+	struct degrade_controller controller;
+	struct board_live live; /* as last published */
+	uint16_t reachable;
+	int64_t started, mode_since; /* wall ns */
+	char mode_name[64]; /* as last logged */
+	bool mode_forced;
+	struct ctl_prior prior[CONF_MAX_ENDPOINTS];
+	struct ctl_pulse pulse[CONF_MAX_WORKERS];
+	bool draining;
+	int64_t drain_until; /* monotonic ns */
+
+	struct overrides overrides;
+	bool unsaved;       /* the file is behind the table: tried again by the tick */
+	int64_t save_next;  /* monotonic ns */
+	struct audit audit;
+	enum ctl_refusal refusal;
+	char why[320];
+};
+
+/* NULL: out of memory. args->conf is taken either way. Publishes before it returns. */
+struct ctl *ctl_create(const struct ctl_args *args, struct net_loop *loop);
+void ctl_destroy(struct ctl *c);
+/* One tick at the clock's present sample. */
+void ctl_tick(struct ctl *c);
+/* Swaps the configuration (taken). */
+void ctl_configure(struct ctl *c, const struct conf *next);
+
+/* publish.c */
+/* Live as it would be under these overrides; returns usable capacity. */
+uint16_t ctl_compute(const struct ctl *c, const struct overrides *all, struct board_live *live);
+void ctl_publish(struct ctl *c, bool always);
+void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state);
+void ctl_pulse(struct ctl *c);
+
+/* operate.c */
+void ctl_overrides_open(struct ctl *c);
+void ctl_overrides_tick(struct ctl *c);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of overrides: rules for one entry, lookup, expiry, and what they do to
+ * the live part. No file, no clock, no log.
+ */
+#ifndef CONTROL_OVERRIDE_H
+#define CONTROL_OVERRIDE_H
+
+#include "firebreak/control.h"
+
+/* Plain data, copyable; bounded. */
+struct overrides {
+	size_t n;
+	struct ctl_override item[CTL_OVERRIDES_MAX];
+};
+
+const char *override_kind_word(enum ctl_kind kind);
+bool override_kind_parse(const char *word, enum ctl_kind *kind);
+/* Author, reason, text and times that make sense at `wall`. NULL, or why not. */
+const char *override_check_form(const struct ctl_override *o, int64_t wall, uint32_t max_s);
+/* Subject and value are names this configuration knows, a value that fits the kind. */
+const char *override_check_names(const struct ctl_override *o, const struct conf *c);
+
+struct ctl_override *overrides_find(struct overrides *all, enum ctl_kind kind, const char *subject);
+/* Adds or replaces. False: the table is full. */
+bool overrides_put(struct overrides *all, const struct ctl_override *o);
+void overrides_remove(struct overrides *all, struct ctl_override *o);
+/* One that has ended, or NULL. */
+struct ctl_override *overrides_ended(struct overrides *all, int64_t wall);
+
+/* Fills words, shares and forced mode (the automatic one otherwise); marks drained
+ * datacenters. Names the configuration does not know change nothing. */
+void overrides_apply(const struct overrides *all, const struct conf *c, uint8_t auto_mode, struct degrade_live *live,
+		     bool drained[CONF_MAX_DATACENTERS]);
+
+#endif
