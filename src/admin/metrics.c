@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /metrics: the workers' blocks summed and printed by telemetry/, then what only the
+ * control process knows.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "firebreak/clock.h"
+#include "reply.h"
+
+struct tm_worker *metrics_sum(const struct admin *a)
+{
+	struct board *b = ctl_board(a->ctl);
+	struct tm_worker *sum = calloc(1, sizeof(*sum));
+	unsigned i;
+
+	if (!sum)
+		return NULL;
+	tm_merge(sum, board_control_tm(b));
+	for (i = 0; i < board_workers(b); i++)
+		tm_merge(sum, &board_worker(b, i)->tm);
+	return sum;
+}
+
+static void head(FILE *out, const char *name, const char *help)
+{
+	fprintf(out, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name);
+}
+
+static void gauge(FILE *out, const char *name, const char *help, double value)
+{
+	head(out, name, help);
+	fprintf(out, "%s %.9g\n", name, value);
+}
+
+static void print_mode(FILE *out, const struct admin *a)
+{
+	const struct conf *c = ctl_conf(a->ctl);
+	const struct degrade_live *live = &ctl_live(a->ctl)->degrade;
+	size_t i;
+
+	head(out, "firebreak_mode", "1 for the mode in force, 0 for the others.");
+	for (i = 0; i < c->modes; i++) {
+		fputs("firebreak_mode{mode=\"", out);
+		tm_render_label(out, c->mode[i].name);
+		fprintf(out, "\"} %d\n", live->mode == i);
+	}
+	gauge(out, "firebreak_mode_forced", "1 while an operator sets the mode.", live->mode_forced);
+	gauge(out, "firebreak_reachable_capacity_ratio", "Usable capacity of all that is configured.",
+	      ctl_reachable(a->ctl) / (double)DEGRADE_FULL);
+}
+
+static void print_endpoints(FILE *out, const struct admin *a)
+{
+	const struct conf *c = ctl_conf(a->ctl);
+	size_t i;
+
+	head(out, "firebreak_endpoint_state", "1 for the state an endpoint is in.");
+	for (i = 0; i < c->endpoints; i++) {
+		fputs("firebreak_endpoint_state{datacenter=\"", out);
+		tm_render_label(out, c->datacenter[c->endpoint[i].datacenter].name);
+		fputs("\",endpoint=\"", out);
+		tm_render_label(out, c->endpoint[i].address);
+		fprintf(out, "\",state=\"%s\"} 1\n", dc_state_word((enum dc_state)ctl_live(a->ctl)->dc.endpoint_state[i]));
+	}
+	head(out, "firebreak_datacenter_share_ratio", "Share of its weight a datacenter may take now.");
+	for (i = 0; i < c->datacenters; i++) {
+		fputs("firebreak_datacenter_share_ratio{datacenter=\"", out);
+		tm_render_label(out, c->datacenter[i].name);
+		fprintf(out, "\"} %.9g\n", ctl_live(a->ctl)->dc.share[i] / (double)DEGRADE_FULL);
+	}
+}
+
+static void print_process(FILE *out, const struct admin *a)
+{
+	unsigned i, alive = 0;
+	size_t overrides;
+
+	for (i = 0; i < board_workers(ctl_board(a->ctl)); i++)
+		alive += ctl_worker_alive(a->ctl, i);
+	ctl_overrides(a->ctl, &overrides);
+	head(out, "firebreak_build_info", "The version that runs.");
+	fputs("firebreak_build_info{version=\"" FIREBREAK_VERSION "\"} 1\n", out);
+	gauge(out, "firebreak_workers", "Worker processes that are alive.", alive);
+	gauge(out, "firebreak_overrides", "Overrides by operators in force.", (double)overrides);
+	gauge(out, "firebreak_config_generation", "Which configuration is in force.", (double)ctl_conf(a->ctl)->generation);
+	gauge(out, "firebreak_control_start_time_seconds", "When the control process started, since 1970.",
+	      (double)(ctl_started(a->ctl) / CLOCK_SEC));
+}
+
+void metrics_print(FILE *out, const struct admin *a)
+{
+	struct tm_worker *sum = metrics_sum(a);
+
+	if (sum)
+		tm_render(out, sum, ctl_conf(a->ctl));
+	free(sum);
+	print_mode(out, a);
+	print_endpoints(out, a);
+	print_process(out, a);
+}
