@@ -24,13 +24,18 @@ struct cache_key { uint8_t bytes[32]; };
 
 /* ---- rules, pure (src/cache/rules.c, in the pure library) ---- */
 struct cache_directives {
-	bool no_store, no_cache, is_private, must_revalidate;
+	bool no_store, no_cache, is_private, is_public, must_revalidate;
 	int64_t max_age, s_maxage, stale_if_error; /* seconds; -1: absent */
 };
+void cache_directives_init(struct cache_directives *d); /* nothing said; call first */
 void cache_directives_parse(struct cache_directives *d, const char *value, size_t len); /* RFC 9111 5.2; call per field line */
-/* May this response be kept (RFC 9111 3, and ours)? complete: body whole. */
+/* May this response be kept (RFC 9111 3, and ours)? Only a body that came whole. range:
+ * the request asked for a range or the answer is one. */
 bool cache_storable(int status, const struct cache_directives *request, const struct cache_directives *response,
 		    bool has_set_cookie, bool vary_star, bool range);
+/* For a feature whose state is the same for everybody (shared_state), also ask this:
+ * may the answer be given to others than the one who fetched it (RFC 9111 3.5)? */
+bool cache_shareable(const struct cache_directives *response, bool has_authorization);
 /* May an entry of this age (s) be given out instead of an error? cap: the feature's
  * hard cap; stale-if-error of the response limits it further when present. */
 bool cache_servable(int64_t age, int64_t cap, const struct cache_directives *response);

@@ -24,6 +24,7 @@ struct degrade_plan {
 	uint8_t modes, features, tiers;
 	uint8_t tier[CONF_MAX_FEATURES];
 	uint8_t identity_needed[CONF_MAX_FEATURES]; /* private recent state: needs an identity */
+	/* Ends with CONF_REFUSE; CONF_STALE only where recent state can exist. */
 	struct conf_ways cell[CONF_MAX_MODES][CONF_MAX_FEATURES];
 };
 
@@ -39,6 +40,9 @@ struct degrade_live {
 	uint16_t word_share[CONF_MAX_FEATURES]; /* for DEGRADE_SHARE */
 	uint16_t share[CONF_MAX_FEATURES];    /* admission share, DEGRADE_FULL normally */
 };
+/* Healthy, no overrides, all shares full: what holds before control has spoken. (All
+ * zeroes would admit nobody.) */
+void degrade_live_init(struct degrade_live *live);
 
 /* X(NAME, word): why a decision came out as it did. */
 #define DEGRADE_WHYS(X) \
@@ -62,7 +66,9 @@ enum degrade_why {
 
 struct degrade_request {
 	uint8_t feature;
-	uint8_t tried;         /* bit (1 << enum conf_way): ways that did not work for this request */
+	uint8_t tried;         /* bit (1 << enum conf_way): ways that are used up for this request; a
+	                          forward that failed counts in `attempts`, with can_forward to say
+	                          whether another may follow */
 	uint8_t attempts;      /* forwards already tried */
 	bool can_forward;      /* a datacenter is left to try and a retry is allowed; true on the first attempt */
 	bool has_identity;
@@ -80,16 +86,23 @@ struct degrade_decision {
 const char *degrade_why_word(enum degrade_why why);
 const char *degrade_way_word(enum conf_way way);
 
-typedef void (*degrade_report)(struct conf_errors *, struct conf_mark, const char *format, ...);
+typedef void (*degrade_report)(struct conf_errors *, struct conf_mark, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
-/* Compiles mode x feature; checks P3 (core last: in no mode may a feature of a more
- * important tier be refused while a lesser one forwards), that every cell has a
- * way, that the ladder only gets stricter. Problems go to `report` with their
- * place (report may be NULL). Returns the number of problems. */
+/* Compiles mode x feature (a feature's own ways win over its tier's); checks P3 (core
+ * last: in no mode may a feature be forwarded while one of a more important tier is
+ * not), that every cell has a way, that the ladder only gets stricter and is entered
+ * at falling capacities. Problems go to `report` with their place (report may be
+ * NULL; conf_errors_add fits). Returns the number of problems; the plan is usable
+ * (total) even then, but keeps no promise. */
 int degrade_compile(const struct conf *c, struct degrade_plan *plan, struct conf_errors *errors, degrade_report report);
 
-/* Walks the ways of the cell until one may work. Total: always returns a decision;
- * the last resort is CONF_REFUSE. */
+/*
+ * Walks the ways of the cell until one may work. Total: always returns a decision;
+ * the last resort is CONF_REFUSE, whose fault has an HTTP status. An operator's OFF
+ * refuses at once, STALE_ONLY and a missed share take away the forward only, ON uses
+ * the first mode's cell. Reads never go to the outbox, writes never to recent state.
+ */
 struct degrade_decision degrade_decide(const struct degrade_plan *plan, const struct degrade_live *live,
 				       const struct degrade_request *request);
 
@@ -99,13 +112,14 @@ struct degrade_controller {
 	int64_t since; /* monotonic ns of the last change */
 	int64_t better_since; /* when the evidence first asked for a lower rung; 0: it does not */
 };
-/* `reachable`: capacity that can be used now, in basis points of all that is
- * configured. Returns the mode to publish. Thresholds are conf_mode.enter_below
- * with 5 % hysteresis on the way down. */
+/* Begins with zeroes. `reachable`: capacity that can be used now, in basis points of
+ * all that is configured. Returns the mode to publish. Thresholds are
+ * conf_mode.enter_below; on the way down 5 % of it more, 100 % at most. */
 uint8_t degrade_control(struct degrade_controller *c, const struct conf *conf, uint16_t reachable, int64_t now);
 
-/* Would setting this override leave a core feature worse served than a lesser one
- * (P3)? Returns true when it is safe. */
+/* Is it safe to go from `now` to `then` (mode, words, any_datacenter)? Unsafe: a lesser
+ * feature would be forwarded to more users than a more important one (P3), more so than
+ * now; or a feature of the first tier that is answered now would be refused. */
 bool degrade_override_safe(const struct degrade_plan *plan, const struct degrade_live *now, const struct degrade_live *then);
 
 #endif
