@@ -49,9 +49,9 @@ static struct flight *flight_find(struct cache *k, const struct cache_key *key)
 	return NULL;
 }
 
+/* Off its flight already. */
 static void waiter_free(struct cache *k, struct waiter *w)
 {
-	list_remove(&w->node);
 	list_remove(&w->user_node);
 	k->waiters--;
 	free(w);
@@ -105,6 +105,7 @@ static void land(struct flight *f, const struct rds_reply *reply)
 {
 	struct cache_entry *mine, *loose;
 	struct cache *k = f->k;
+	struct list *node;
 	struct waiter *w;
 	bool from_redis;
 
@@ -114,10 +115,10 @@ static void land(struct flight *f, const struct rds_reply *reply)
 	if (mine && reply && reply->type != RDS_ERROR)
 		mine->checked_s = f->now_s;
 	cache_gauge(k);
-	while (!list_empty(&f->waiters)) {
+	while ((node = list_pop(&f->waiters))) {
 		struct cache_ask ask;
 
-		w = list_entry(f->waiters.next, struct waiter, node);
+		w = list_entry(node, struct waiter, node);
 		ask = w->ask;
 		waiter_free(k, w);
 		/* Looked up each time: whoever was just answered may have changed the tier. */
@@ -191,8 +192,10 @@ void cache_flight_forget(struct cache *k, void *user)
 		struct waiter *w = list_entry(node, struct waiter, user_node);
 
 		next = node->next;
-		if (w->ask.user == user)
-			waiter_free(k, w);
+		if (w->ask.user != user)
+			continue;
+		list_remove(&w->node);
+		waiter_free(k, w);
 	}
 }
 

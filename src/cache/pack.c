@@ -27,6 +27,8 @@
 #define DEFLATE_MIN    512
 #define DEFLATE_MAX    (64u << 10) /* about a millisecond; larger bodies go as they are */
 
+static const uint8_t magic[4] = { 'F', 'B', 'S', '1' };
+
 struct cache_packer {
 	z_stream deflate, inflate; /* raw: the digest is our checksum */
 };
@@ -99,7 +101,7 @@ uint8_t *cache_pack(struct cache_packer *p, const struct cache_entry *e, size_t 
 		return NULL;
 	memcpy(v + HEAD, e->data, e->fields_len);
 	packed = deflated(p, body, e->body_len, v + HEAD + e->fields_len);
-	memcpy(v, "FBS1", 4);
+	memcpy(v, magic, sizeof(magic));
 	put16(v + 4, e->status);
 	put16(v + 6, e->fields);
 	put32(v + 8, packed ? FLAG_DEFLATED : 0);
@@ -124,7 +126,7 @@ static bool head_valid(const uint8_t *v, size_t len, const struct cache_key *key
 {
 	uint32_t fields, body, stored;
 
-	if (len < HEAD || memcmp(v, "FBS1", 4) || get64(v + 104) != XXH64(v, 104, 0) || memcmp(v + 32, key->bytes, 32))
+	if (len < HEAD || memcmp(v, magic, sizeof(magic)) != 0 || get64(v + 104) != XXH64(v, 104, 0) || memcmp(v + 32, key->bytes, 32) != 0)
 		return false;
 	fields = get32(v + 12);
 	body = get32(v + 16);

@@ -97,7 +97,7 @@ static void *on_array(const redisReadTask *task, int elements)
 	if (!r)
 		return NULL;
 	r->elements = (size_t)elements;
-	r->element = arena_alloc(&c->arena, ((size_t)elements + 1) * sizeof(*r->element));
+	r->element = arena_alloc(&c->arena, ((size_t)elements + 1) * sizeof(struct rds_reply *));
 	return r->element ? r : NULL;
 }
 
