@@ -110,8 +110,6 @@ static void go_down(struct rds_client *r, enum fault fault, const char *why)
 	if (was_up && clock_now() - r->up_since > GOOD_FOR)
 		r->failures = 0;
 	set_state(r, STATE_DOWN);
-	r->link = NULL;
-	r->resolve = NULL;
 	if (r->closing)
 		return;
 	count(r, fault);
@@ -131,6 +129,13 @@ static void on_error(void *owner)
 static void on_down(void *owner, enum fault fault)
 {
 	go_down(owner, fault, NULL);
+}
+
+static void on_gone(void *owner)
+{
+	struct rds_client *r = owner;
+
+	r->link = NULL;
 }
 
 /* ---- greeting ---- */
@@ -205,7 +210,7 @@ static void on_open(void *owner)
 
 /* ---- connecting ---- */
 
-static const struct rds_link_owner link_owner = { on_open, on_error, on_down };
+static const struct rds_link_owner link_owner = { on_open, on_error, on_down, on_gone };
 
 /* Which of the resolved addresses: one after the other, attempt by attempt. */
 static const struct net_addr *choose(struct rds_client *r, const struct net_addr *addrs, size_t n)

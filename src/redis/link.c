@@ -247,4 +247,5 @@ void rds_link_close(struct rds_link *l, enum fault fault)
 		if (p.done)
 			p.done(p.user, NULL, why);
 	}
+	l->handler->on_gone(l->owner);
 }

@@ -35,8 +35,11 @@ struct rds_link_owner {
 	void (*on_open)(void *owner);
 	/* Redis answered a command with an error. */
 	void (*on_error)(void *owner);
-	/* Said once, before outstanding commands are called back; the link frees itself. */
+	/* Said once: no more commands; outstanding ones are called back next, and may
+	 * still be forgotten. */
 	void (*on_down)(void *owner, enum fault fault);
+	/* The last word; the link frees itself. */
+	void (*on_gone)(void *owner);
 };
 struct rds_link_params {
 	struct net_loop *loop;

@@ -182,6 +182,7 @@ static void output_is_bounded(void **state)
 	const size_t lens[] = { 3, 3, sizeof(big) };
 	struct got g[3] = { { 0 } };
 
+	conf.command_timeout_ms = 5000;
 	up(NULL);
 	memset(big, 'x', sizeof(big));
 	assert_true(rds_command(client, 3, argv, lens, on_reply, &g[0]));
@@ -340,7 +341,7 @@ static void loading_is_unavailable(void **state)
 
 static void passwords_and_databases(void **state)
 {
-	const char *const locked[] = { "--requirepass", "secret", "--user", "alice on >wonder ~* +@all", NULL };
+	const char *const locked[] = { "--requirepass", "secret", "--user", "alice", "on", ">wonder", "~*", "+@all", NULL };
 
 	test_redis_start(&server, locked);
 	create();
