@@ -33,11 +33,13 @@ struct dc_evidence {
 	uint32_t checks_ok, checks_failed;   /* active checks */
 	uint32_t answers, faults;            /* responses, and faults that blame the endpoint */
 	uint32_t silences;                   /* PINGs unanswered in time */
+	enum fault fault;                    /* the latest fault or failed check, for dc_health.why */
 };
 
 struct dc_health {
 	enum dc_state state;
 	uint16_t ok_run, bad_run; /* checks in a row */
+	uint16_t burst;           /* faults of the traffic with no answer in between */
 	int64_t since;            /* monotonic ns of the last transition */
 	enum fault why;           /* of the last transition downwards */
 };
@@ -45,6 +47,9 @@ struct dc_health {
 void dc_health_init(struct dc_health *h, int64_t now);
 /* Feeds evidence; returns true when the state changed. */
 bool dc_health_record(struct dc_health *h, const struct conf_datacenter *dc, const struct dc_evidence *e, int64_t now);
+/* How long until the next active check (ns, before jitter): the configured interval
+ * in quiet times, soon while a verdict is pending. */
+int64_t dc_health_wait(const struct dc_health *h, const struct conf_datacenter *dc);
 
 /* What workers read from the board. Plain data. */
 struct dc_live {
@@ -54,7 +59,10 @@ struct dc_live {
 };
 
 /* Derives datacenter states and shares from endpoint states; `drained` marks an
- * operator's drain. Returns usable capacity in basis points of the configured. */
+ * operator's drain (NULL: none). Returns usable capacity in basis points of the
+ * configured: a datacenter's capacity is spread over its endpoints by weight, an
+ * endpoint that is down takes its part away. The share stays whole until a good
+ * quarter of the endpoints is gone (see health.c). */
 uint16_t dc_summarise(const struct conf *c, struct dc_live *live, const bool drained[CONF_MAX_DATACENTERS]);
 
 /* A worker's own short memory beside the board: endpoints that just failed it. */
@@ -64,8 +72,14 @@ struct dc_local {
 	uint32_t in_flight[CONF_MAX_ENDPOINTS];
 	double latency[CONF_MAX_ENDPOINTS];      /* EWMA, ns */
 };
+/* It failed: avoid it for a while that doubles with each failure after the wait. */
 void dc_local_failed(struct dc_local *l, unsigned endpoint, int64_t now);
+/* It answered after this long (ns to the response head; 0: nothing to learn from). */
 void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns);
+/* It may be failing: go elsewhere until then, without counting a failure. */
+void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until);
+/* It was proven good (a PING answered, control calls it up): avoid it no longer. */
+void dc_local_trust(struct dc_local *l, unsigned endpoint);
 
 struct dc_want {
 	uint64_t hash;           /* affinity: same value, same datacenter while it lives */
@@ -73,11 +87,15 @@ struct dc_want {
 	uint64_t tried;          /* bit per endpoint already tried by this request */
 };
 
-/* The endpoint to use, or -1. Datacenter by weighted rendezvous hash over those
- * usable; endpoint by power of two choices on in-flight and latency. Untried
- * endpoints of the same datacenter come before another datacenter unless the whole
- * datacenter looks bad; avoided ones only when nothing else is left. */
+/* The endpoint to use, or -1: every one is tried already, down or drained. Datacenter
+ * by weighted rendezvous hash over those usable (weight 0: a standby, used when no
+ * weighted one is as good); endpoint by power of two choices on in-flight and latency.
+ * Untried endpoints of the same datacenter come before another datacenter unless the
+ * whole datacenter looks bad; avoided ones only when nothing else is left. The same
+ * input gives the same answer, on every node. */
 int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
 	    const struct dc_want *want, int64_t now);
+/* True when dc_pick would find something. */
+bool dc_any(const struct conf *c, const struct dc_live *live, uint64_t tried);
 
 #endif

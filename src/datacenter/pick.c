@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where a request goes. Pure, without libm: scores are fixed-point integers, so that
+ * every node makes the same choice.
+ *
+ *   datacenters ranked:  sound  >  has an endpoint worth trying  >  only avoided ones
+ *   within a rank:       weighted rendezvous hash of want->hash
+ *   within it:           two endpoints drawn by weight, the less loaded one
+ */
+#include "firebreak/clock.h"
+#include "firebreak/dc.h"
+
+__extension__ typedef unsigned __int128 uint128;
+
+#define AVOID_LEAST (250 * CLOCK_MS)
+#define AVOID_MOST  (2 * CLOCK_SEC)
+
+enum rank { SOUND, WORTH_TRYING, AVOIDED, UNUSABLE };
+
+/* ---- what a worker remembers ---- */
+
+void dc_local_failed(struct dc_local *l, unsigned endpoint, int64_t now)
+{
+	unsigned n = l->failures[endpoint];
+
+	/* Thirty streams of one lost connection are one failure. */
+	if (n && now < l->avoid_until[endpoint])
+		return;
+	l->failures[endpoint] = (uint16_t)(n < 16 ? n + 1 : n);
+	l->avoid_until[endpoint] = now + (n < 3 ? AVOID_LEAST << n : AVOID_MOST);
+}
+
+void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns)
+{
+	l->failures[endpoint] = 0;
+	if (latency_ns <= 0)
+		return;
+	if (l->latency[endpoint] <= 0)
+		l->latency[endpoint] = (double)latency_ns;
+	else
+		l->latency[endpoint] += ((double)latency_ns - l->latency[endpoint]) / 8;
+}
+
+void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until)
+{
+	if (l->avoid_until[endpoint] < until)
+		l->avoid_until[endpoint] = until;
+}
+
+void dc_local_trust(struct dc_local *l, unsigned endpoint)
+{
+	l->failures[endpoint] = 0;
+	l->avoid_until[endpoint] = 0;
+}
+
+/* ---- ranks ---- */
+
+static enum rank rank_endpoint(const struct dc_live *live, const struct dc_local *local, uint64_t tried, unsigned i,
+			       int64_t now)
+{
+	if (tried >> i & 1)
+		return UNUSABLE;
+	switch (live->endpoint_state[i]) {
+	case DC_UP:
+	case DC_RESTORING:
+		return local->avoid_until[i] > now ? AVOIDED : SOUND;
+	case DC_SUSPECT:
+	case DC_PROBING:
+		return local->avoid_until[i] > now ? AVOIDED : WORTH_TRYING;
+	default:
+		return UNUSABLE;
+	}
+}
+
+static bool takes_traffic(const struct dc_live *live, unsigned d)
+{
+	return live->datacenter_state[d] != DC_DOWN && live->datacenter_state[d] != DC_DRAINED && live->share[d];
+}
+
+/* The rank of its best endpoint. A datacenter that is not up, or in which half of
+ * what should work failed a moment ago, is not sound: go elsewhere first. */
+static enum rank rank_datacenter(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
+				 uint64_t tried, unsigned d, int64_t now)
+{
+	const struct conf_datacenter *dc = &c->datacenter[d];
+	unsigned i, usable = 0, failing = 0;
+	enum rank best = UNUSABLE, r;
+
+	if (!takes_traffic(live, d))
+		return UNUSABLE;
+	for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++) {
+		r = rank_endpoint(live, local, 0, i, now);
+		if (r == UNUSABLE)
+			continue;
+		usable++;
+		failing += local->avoid_until[i] > now;
+		if (!(tried >> i & 1) && r < best)
+			best = r;
+	}
+	if (best == SOUND && (2 * failing >= usable || (live->datacenter_state[d] != DC_UP &&
+							live->datacenter_state[d] != DC_RESTORING)))
+		return WORTH_TRYING;
+	return best;
+}
+
+/* ---- weighted rendezvous ---- */
+
+static uint64_t mix(uint64_t x)
+{
+	x ^= x >> 30;
+	x *= UINT64_C(0xbf58476d1ce4e5b9);
+	x ^= x >> 27;
+	x *= UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
+/* By name, so that the order in the configuration does not matter. FNV-1a. */
+static uint64_t hash_name(const char *name)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	while (*name)
+		h = (h ^ (uint8_t)*name++) * UINT64_C(0x100000001b3);
+	return h;
+}
+
+/* -log2(u / 2^64) with 24 fractional bits, one bit per squaring; never 0. */
+static uint64_t minus_log2(uint64_t u)
+{
+	unsigned zeros, i;
+	uint64_t fraction = 0;
+
+	u |= 1;
+	zeros = (unsigned)__builtin_clzll(u);
+	u <<= zeros;
+	for (i = 0; i < 24; i++) {
+		u = (uint64_t)((uint128)u * u >> 64);
+		fraction <<= 1;
+		if (u >> 63)
+			fraction |= 1;
+		else
+			u <<= 1;
+	}
+	return ((uint64_t)(zeros + 1) << 24) - fraction;
+}
+
+/* Weighted rendezvous (Thaler and Ravishankar; the logarithm makes shares
+ * proportional to weights, and a change of one weight moves only its own users): the
+ * least of -log(hash) / weight wins. Weight 0 loses to any other. */
+struct score {
+	uint64_t distance, weight;
+};
+
+static bool nearer(struct score a, struct score b)
+{
+	if (!a.weight || !b.weight)
+		return a.weight ? true : b.weight ? false : a.distance < b.distance;
+	return a.distance * b.weight < b.distance * a.weight;
+}
+
+static int pick_datacenter(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
+			   const struct dc_want *want, int64_t now)
+{
+	enum rank rank[CONF_MAX_DATACENTERS], best = UNUSABLE;
+	struct score least = { 0, 0 }, s;
+	unsigned d, left = 0;
+	int found = -1;
+
+	for (d = 0; d < c->datacenters; d++) {
+		rank[d] = rank_datacenter(c, live, local, want->tried, d, now);
+		if (rank[d] < best) {
+			best = rank[d];
+			left = 0;
+		}
+		if (rank[d] == best && best != UNUSABLE) {
+			left++;
+			found = (int)d;
+		}
+	}
+	if (left <= 1)
+		return found;
+	found = -1;
+	for (d = 0; d < c->datacenters; d++) {
+		if (rank[d] != best)
+			continue;
+		s.distance = minus_log2(mix(want->hash ^ mix(hash_name(c->datacenter[d].name))));
+		s.weight = (uint64_t)c->datacenter[d].weight * live->share[d];
+		if (found < 0 || nearer(s, least)) {
+			least = s;
+			found = (int)d;
+		}
+	}
+	return found;
+}
+
+/* ---- endpoint ---- */
+
+/* Draws one of the candidates by weight. */
+static int draw(const struct conf *c, uint64_t candidates, uint32_t random)
+{
+	uint64_t left, sum = 0;
+	uint64_t at;
+
+	for (left = candidates; left; left &= left - 1)
+		sum += c->endpoint[__builtin_ctzll(left)].weight;
+	at = sum * random >> 32;
+	for (left = candidates; left; left &= left - 1) {
+		int i = __builtin_ctzll(left);
+
+		if (at < c->endpoint[i].weight)
+			return i;
+		at -= c->endpoint[i].weight;
+	}
+	return -1;
+}
+
+/* How long a request would take there: latency grown by what is under way, for its
+ * part of the pair's weight. */
+static double load(const struct conf *c, const struct dc_local *local, int i, int other, double latency)
+{
+	double part = (double)c->endpoint[i].weight / (c->endpoint[i].weight + c->endpoint[other].weight);
+
+	return latency * (1 + local->in_flight[i] / (2 * part));
+}
+
+/* Power of two choices. Loads within a quarter of each other are equal: then the first,
+ * drawn by weight, has it. One request in 32 does not look at latency, so that an
+ * estimate that was bad once gets new samples. */
+static int less_loaded(const struct conf *c, const struct dc_local *local, int a, int b, bool blind)
+{
+	double la = local->latency[a], lb = local->latency[b];
+
+	if (blind || la <= 0 || lb <= 0)
+		la = lb = 1;
+	return load(c, local, b, a, lb) * 1.25 < load(c, local, a, b, la) ? b : a;
+}
+
+static int pick_endpoint(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
+			 const struct dc_want *want, unsigned d, int64_t now)
+{
+	const struct conf_datacenter *dc = &c->datacenter[d];
+	uint64_t candidates[UNUSABLE] = { 0 };
+	enum rank r, best = UNUSABLE;
+	unsigned i;
+	int a, b;
+
+	for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++) {
+		r = rank_endpoint(live, local, want->tried, i, now);
+		if (r == UNUSABLE)
+			continue;
+		candidates[r] |= UINT64_C(1) << i;
+		if (r < best)
+			best = r;
+	}
+	if (best == UNUSABLE)
+		return -1;
+	a = draw(c, candidates[best], (uint32_t)want->random);
+	candidates[best] &= ~(UINT64_C(1) << a);
+	if (a < 0 || !candidates[best])
+		return a;
+	b = draw(c, candidates[best], (uint32_t)(want->random >> 32));
+	return b < 0 ? a : less_loaded(c, local, a, b, (mix(want->random) & 31) == 0);
+}
+
+int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
+	    const struct dc_want *want, int64_t now)
+{
+	int d = pick_datacenter(c, live, local, want, now);
+
+	return d < 0 ? -1 : pick_endpoint(c, live, local, want, (unsigned)d, now);
+}
+
+bool dc_any(const struct conf *c, const struct dc_live *live, uint64_t tried)
+{
+	static const struct dc_local nothing_known;
+	unsigned d;
+
+	for (d = 0; d < c->datacenters; d++)
+		if (rank_datacenter(c, live, &nothing_known, tried, d, 0) != UNUSABLE)
+			return true;
+	return false;
+}
