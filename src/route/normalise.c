@@ -16,14 +16,14 @@
 #include <string.h>
 
 /* What the scan must look at closer. 0: ordinary. */
-enum { SLASH = 1, DOT, PERCENT, QUERY, BAD };
+enum { SPECIAL = 1, BAD };
 
 #define B4  BAD, BAD, BAD, BAD
 #define B16 B4, B4, B4, B4
 static const uint8_t class[256] = {
 	B16, B16,                                     /* controls */
 	[' '] = BAD, ['#'] = BAD, ['\\'] = BAD, [0x7f] = BAD,
-	['%'] = PERCENT, ['.'] = DOT, ['/'] = SLASH, ['?'] = QUERY,
+	['%'] = SPECIAL, ['.'] = SPECIAL, ['/'] = SPECIAL, ['?'] = SPECIAL,
 	[0x80] = B16, B16, B16, B16, B16, B16, B16, B16, /* not ASCII: must be escaped */
 };
 
@@ -41,27 +41,16 @@ static bool dot_segment_likely(const char *in, size_t i, size_t len)
 /* Length of the path when it is normal already, else 0. */
 static size_t scan(const char *in, size_t len)
 {
-	size_t i;
+	size_t i = 1;
 
-	for (i = 1; i < len; i++) {
-		switch (class_of(in[i])) {
-		case 0:
-			continue;
-		case SLASH:
-			if (in[i - 1] == '/')
-				return 0;
-			continue;
-		case DOT:
-			if (in[i - 1] == '/' && dot_segment_likely(in, i, len))
-				return 0;
-			continue;
-		case QUERY:
+	for (;; i++) {
+		while (i < len && !class_of(in[i]))
+			i++;
+		if (i == len || in[i] == '?')
 			return i;
-		default:
+		if (in[i] == '/' ? in[i - 1] == '/' : in[i] != '.' || (in[i - 1] == '/' && dot_segment_likely(in, i, len)))
 			return 0;
-		}
 	}
-	return len;
 }
 
 /* Copied untouched, so it only has to be harmless in a header field (RFC 3986 3.4 has

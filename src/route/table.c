@@ -7,7 +7,7 @@
  *   node   edges to literal children, sorted; at most one child for "{part}"; the
  *          routes that end here, and those that end with "**" here
  *   edge   first eight octets and length of the literal, so that a step is a search
- *          by two integers; the text is looked at only beyond eight octets
+ *          by an integer; the text is looked at only beyond eight octets
  *   term   method, host and feature of a route; the more particular first
  *
  * A walk tries literal, part, rest in this order and comes back when nothing under a
@@ -103,14 +103,9 @@ static uint64_t key_of(const char *p, size_t len)
 	return u[0] | (uint64_t)u[len / 2] << (8 * (len / 2)) | (uint64_t)u[len - 1] << (8 * (len - 1));
 }
 
-/* Any total order does; this one is decided by integers nearly always. */
-static int edge_compare(const struct edge *e, const char *text, uint64_t key, const char *s, size_t len)
+static bool edge_is(const struct edge *e, const char *text, uint64_t key, const char *s, size_t len)
 {
-	if (e->key != key)
-		return e->key < key ? -1 : 1;
-	if (e->len != len)
-		return e->len < len ? -1 : 1;
-	return len > 8 ? memcmp(text + e->text + 8, s + 8, len - 8) : 0;
+	return e->key == key && e->len == len && (len <= 8 || memcmp(text + e->text + 8, s + 8, len - 8) == 0);
 }
 
 /* ---- compile ---- */
@@ -203,16 +198,10 @@ static int32_t literal_step(struct route_table *t, struct edge *e, int32_t at, c
 {
 	int32_t *link = &nodes_of(t)[at].first;
 	uint64_t key = key_of(s->text, s->len);
-	int order = 1;
 
-	while (*link != NONE) {
-		order = edge_compare(&e[*link], text_of(t), key, s->text, s->len);
-		if (order >= 0)
-			break;
-		link = &e[*link].next;
-	}
-	if (*link != NONE && order == 0)
-		return e[*link].node;
+	for (; *link != NONE && e[*link].key <= key; link = &e[*link].next)
+		if (edge_is(&e[*link], text_of(t), key, s->text, s->len))
+			return e[*link].node;
 	e[t->edges] = (struct edge){ key, text_add(t, s->text, s->len), (uint32_t)s->len, node_add(t), *link };
 	*link = (int32_t)t->edges++;
 	nodes_of(t)[at].edges++;
@@ -342,65 +331,122 @@ static bool settle(struct walk *w, int32_t list, unsigned parts)
 	return false;
 }
 
-/* Eight octets at a time; the lowest flag of the test for a zero octet is exact. */
-static const char *segment_end(const char *p, const char *end)
+struct segment {
+	const char *end;
+	uint64_t key;
+};
+
+/* A flag at the top of the first octet that is a slash (and maybe later ones). */
+static uint64_t slashes(uint64_t v)
 {
 	const uint64_t ones = 0x0101010101010101u;
-	uint64_t v;
 
-	for (; end - p >= 8; p += 8) {
-		v = load8(p) ^ ones * '/';
-		v = (v - ones) & ~v & ones * 0x80;
-		if (v)
-			return p + (__builtin_ctzll(v) >> 3);
-	}
-	while (p < end && *p != '/')
-		p++;
-	return p;
+	v ^= ones * '/';
+	return (v - ones) & ~v & ones * 0x80;
 }
 
-static int32_t literal_find(const struct walk *w, const struct node *n, const char *s, size_t len)
+/* Where the segment at s ends, and its key. Eight octets at a time; the last few of a
+ * path are read as part of its last eight. */
+static struct segment segment_read(const char *path, const char *s, const char *end)
 {
-	const struct edge *e = w->edge + n->first;
-	uint32_t low = 0, high = n->edges, middle;
-	uint64_t key = key_of(s, len);
-	int order;
+	size_t left = (size_t)(end - s);
+	uint64_t v, found;
+	const char *e;
+
+	if (left >= 8)
+		v = load8(s);
+	else if (end - path >= 8 && left)
+		v = load8(end - 8) >> (64 - 8 * left);
+	else
+		v = key_of(s, left);
+	found = slashes(v);
+	if (found)
+		return (struct segment){ s + (__builtin_ctzll(found) >> 3), v & (((found & -found) >> 7) - 1) };
+	if (left <= 8)
+		return (struct segment){ end, v };
+	for (e = s + 8; end - e >= 8; e += 8) {
+		found = slashes(load8(e));
+		if (found)
+			return (struct segment){ e + (__builtin_ctzll(found) >> 3), v };
+	}
+	while (e < end && *e != '/')
+		e++;
+	return (struct segment){ e, v };
+}
+
+static int32_t literal_find(const struct edge *e, uint32_t edges, const char *text, const char *s, size_t len, uint64_t key)
+{
+	uint32_t low = 0, high = edges, middle;
 
 	while (low < high) {
 		middle = (low + high) / 2;
-		order = edge_compare(&e[middle], w->text, key, s, len);
-		if (!order)
-			return e[middle].node;
-		if (order < 0)
+		if (e[middle].key < key)
 			low = middle + 1;
 		else
 			high = middle;
 	}
+	for (; low < edges && e[low].key == key; low++) /* alike in their first eight octets */
+		if (edge_is(&e[low], text, key, s, len))
+			return e[low].node;
 	return NONE;
 }
 
-/* s: the first octet after a slash. As deep as the longest pattern. */
-static bool descend(struct walk *w, int32_t at, const char *s, unsigned parts)
+/* A node left by its literal or its part, with choices still open. */
+struct turn {
+	const struct node *node;
+	const char *s, *end;
+	unsigned parts;
+	bool part_left; /* the part was not tried yet, only then the rest */
+};
+
+/* The last turn with a part to try; NULL: none, but a rest may have been taken. */
+static struct turn *turn_back(struct walk *w, struct turn *first, struct turn *last)
 {
-	const struct node *n = &w->node[at];
-	const char *end, *next;
+	for (; last > first; last--) {
+		if (last[-1].part_left && last[-1].node->part != NONE)
+			return last - 1;
+		if (settle(w, last[-1].node->rest, last[-1].parts))
+			break;
+	}
+	return NULL;
+}
+
+static void descend(struct walk *w)
+{
+	struct turn turn[ROUTE_MAX_SEGMENTS + 1], *t = turn; /* t: behind the last one */
+	const char *path = w->path, *end = w->end, *s = path + 1;
+	const struct node *nodes = w->node, *n = nodes;
+	unsigned parts = 0;
+	struct segment g;
 	int32_t child;
 
-	if (s == w->end) /* nothing, or nothing behind a trailing slash */
-		return settle(w, n->here, parts) || settle(w, n->rest, parts);
-	if (n->edges || n->part != NONE) {
-		end = segment_end(s, w->end);
-		next = end < w->end ? end + 1 : end;
-		child = n->edges ? literal_find(w, n, s, (size_t)(end - s)) : NONE;
-		if (child != NONE && descend(w, child, next, parts))
-			return true;
-		if (n->part != NONE) {
-			w->hit.part[parts] = (struct route_part){ (uint16_t)(s - w->path), (uint16_t)(end - s) };
-			if (descend(w, n->part, next, parts + 1))
-				return true;
+	for (;;) {
+		if (s == end) { /* nothing, or nothing behind a trailing slash */
+			if (settle(w, n->here, parts) || settle(w, n->rest, parts))
+				return;
+		} else {
+			g = segment_read(path, s, end);
+			child = literal_find(w->edge + n->first, n->edges, w->text, s, (size_t)(g.end - s), g.key);
+			if (n->part != NONE || (child != NONE && n->rest != NONE)) /* another choice may be needed */
+				*t++ = (struct turn){ n, s, g.end, parts, true };
+			if (child != NONE) {
+				n = nodes + child;
+				s = g.end + (g.end < end);
+				continue;
+			}
+			if (n->part == NONE && settle(w, n->rest, parts))
+				return;
 		}
+		t = turn_back(w, turn, t);
+		if (!t)
+			return;
+		t->part_left = false;
+		parts = t->parts;
+		w->hit.part[parts++] = (struct route_part){ (uint16_t)(t->s - path), (uint16_t)(t->end - t->s) };
+		n = nodes + t->node->part;
+		s = t->end + (t->end < end);
+		t++;
 	}
-	return settle(w, n->rest, parts);
 }
 
 struct route_hit route_match(const struct route_table *t, const char *method, size_t method_len,
@@ -416,6 +462,6 @@ struct route_hit route_match(const struct route_table *t, const char *method, si
 
 	w.head = method_len == 4 && w.method_key == key_of("HEAD", 4);
 	if (path_len && path_len <= ROUTE_PATH_MAX && path[0] == '/')
-		descend(&w, 0, path + 1, 0);
+		descend(&w);
 	return w.hit;
 }
