@@ -56,7 +56,7 @@ uint8_t degrade_control(struct degrade_controller *c, const struct conf *conf, u
 	}
 	if (!c->better_since)
 		c->better_since = now ? now : 1;
-	if (now - c->better_since >= hold && now - c->since >= hold) {
+	if (now - c->better_since >= hold) { /* never before `since` */
 		c->mode--;
 		c->since = now;
 		c->better_since = now; /* the next rung has a hold of its own */

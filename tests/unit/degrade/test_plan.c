@@ -21,6 +21,7 @@ static struct told {
 } told;
 
 /* conf_errors belongs to config/; here nobody looks inside. */
+__attribute__((format(printf, 3, 4)))
 static void tell(struct conf_errors *errors, struct conf_mark at, const char *format, ...)
 {
 	va_list ap;

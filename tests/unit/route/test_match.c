@@ -60,6 +60,7 @@ static struct {
 } told[128];
 static int told_count;
 
+__attribute__((format(printf, 3, 4)))
 static void tell(struct conf_errors *errors, struct conf_mark at, const char *format, ...)
 {
 	va_list ap;
