@@ -49,7 +49,10 @@ void net_loop_stop(struct net_loop *loop);
 void net_loop_hook(struct net_loop *loop, void (*hook)(void *), void *arg);
 /* The next turn will not wait: somebody woke during the hook. */
 void net_loop_again(struct net_loop *loop);
-/* For evhttp and evdns in the control process. */
+/* Turns so far, and time spent in them, waiting excluded. */
+void net_loop_stats(const struct net_loop *loop, uint64_t *turns, int64_t *busy_ns);
+/* For evhttp in the control process. Callbacks that libevent makes directly call
+ * clock_tick() first: the turn's own sample is taken by this room's callbacks. */
 struct event_base *net_loop_base(struct net_loop *loop);
 /* Calls back when fd is readable (signalfd, pipes). The watch is freed by net_unwatch. */
 struct net_watch *net_watch(struct net_loop *loop, int fd, void (*on_ready)(void *), void *arg);
@@ -98,7 +101,8 @@ struct net_handler {
 	void (*on_bytes)(void *user, const uint8_t *data, size_t len);
 	/* The peer sent FIN / close_notify: no more bytes come. Usually closes. */
 	void (*on_eof)(void *user);
-	/* Output went from above the mark to empty enough: write again. */
+	/* Output that had to wait for the socket has gone down to 32 KiB or less:
+	 * write again. May be NULL. */
 	void (*on_drained)(void *user);
 	/* Last call. `fault` is what net_close was given, or what happened. */
 	void (*on_closed)(void *user, enum fault fault);
@@ -117,6 +121,9 @@ struct net_conn *net_conn_connect(struct net_loop *loop, const struct net_addr *
 				  uint32_t timeout_ms, const struct net_handler *handler, void *user);
 bool net_conn_open(const struct net_conn *c); /* on_open was called */
 const struct net_addr *net_conn_peer(const struct net_conn *c);
+/* What PROXY protocol said. */
+void net_conn_set_peer(struct net_conn *c, const struct net_addr *peer);
+bool net_conn_alpn_h2(const struct net_conn *c);          /* false: no ALPN, or no TLS */
 const char *net_conn_tls_version(const struct net_conn *c); /* "TLSv1.3", or NULL */
 const char *net_conn_sni(const struct net_conn *c);         /* NULL: none */
 /* True when the server certificate chosen covers this host (421 otherwise); always
@@ -124,20 +131,23 @@ const char *net_conn_sni(const struct net_conn *c);         /* NULL: none */
 bool net_conn_covers(const struct net_conn *c, const char *host, size_t len);
 
 /* Queues bytes: gathered in the loop's scratch, sealed in records of up to 16 KiB,
- * nothing leaves before net_flush. Between net_write and net_flush of one
- * connection no other connection may be written. False at the memory limit: close. */
+ * nothing leaves before net_flush, which has to follow in the same turn. Cheapest
+ * when one connection at a time is written and flushed. False when not open or at the
+ * memory limit: close. */
 bool net_write(struct net_conn *c, const void *data, size_t len);
+/* The same for the front of a chain, whose blocks are moved when there is no TLS. */
+bool net_write_buf(struct net_conn *c, struct buf *from, size_t len);
 /* One writev. Bytes the kernel does not take wait for writability. */
 void net_flush(struct net_conn *c);
 /* Bytes that wait for the socket (ciphertext with TLS). */
 size_t net_pending(const struct net_conn *c);
-/* When pending output first got stuck (monotonic ns), 0 when nothing waits. */
+/* Since when the socket has taken nothing of what waits (monotonic ns), 0 when
+ * nothing waits. */
 int64_t net_stuck_since(const struct net_conn *c);
 /* Stops and resumes reading (back-pressure). */
 void net_read_pause(struct net_conn *c, bool paused);
 /* Detaches at once: no more on_bytes; on_closed(fault) comes at the end of the
- * turn. Output already queued and flushed is still given to the socket once, best
- * effort; with TLS close_notify goes with it. Calling it again does nothing. */
+ * turn. Output already queued is still given to the socket once, best effort; with TLS close_notify goes with it. Calling it again does nothing. */
 void net_close(struct net_conn *c, enum fault fault);
 
 /* ---- listening ---- */
@@ -149,8 +159,8 @@ struct net_accepted {
 	int fd;
 	struct net_addr peer;
 };
-/* Accepts in batches of up to 64 per readiness. When descriptors run out it rests
- * 100 ms and counts. `fd` stays the caller's. */
+/* Accepts in batches of up to 64 per readiness. When descriptors run out it logs
+ * once and rests for 100 ms at a time. `fd` stays the caller's. */
 struct net_listener *net_listener_create(struct net_loop *loop, int fd, void (*on_accept)(void *user, struct net_accepted a), void *user);
 /* Stops accepting; connections waiting in the kernel stay in the socket's queue. */
 void net_listener_destroy(struct net_listener *l);
@@ -161,8 +171,8 @@ int net_proxy_v2(const uint8_t *data, size_t len, struct net_addr *peer);
 
 /* ---- names ---- */
 /* Resolves "name:port", "[v6]:port", "1.2.3.4:port", "unix:/path" without blocking;
- * calls back once (also from inside for numeric ones) with up to n addresses; n = 0:
- * it does not resolve. Uses /etc/resolv.conf and /etc/hosts. */
+ * calls back once with up to n addresses (n = 0: it does not resolve). Returns NULL when
+ * it has called back already, as for numeric ones. Uses /etc/resolv.conf and /etc/hosts. */
 struct net_resolve *net_resolve(struct net_loop *loop, const char *name_port, uint32_t timeout_ms,
 				void (*done)(void *user, const struct net_addr *addrs, size_t n), void *user);
 void net_resolve_cancel(struct net_resolve *r);
