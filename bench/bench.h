@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * firebreak-bench: what its subcommands share. The bench uses Firebreak's own net/
+ * and http2/ rooms, in the other role.
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include "firebreak/conf.h"
+#include "firebreak/net.h"
+
+int backend_main(int argc, char **argv);
+int load_main(int argc, char **argv);
+
+/* Limits for a trusted peer on loopback: generous, but nothing without a bound. */
+void bench_limits(struct conf_limits *l);
+
+/* Calls back at this signal; once for a burst of them. False: out of descriptors. */
+bool bench_on_signal(struct net_loop *loop, int signo, void (*call)(void *arg), void *arg);
+/* Stops the loop at SIGTERM and SIGINT. */
+bool bench_stop_on_signal(struct net_loop *loop);
+
+#endif
