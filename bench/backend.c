@@ -155,7 +155,7 @@ int backend_main(int argc, char **argv)
 {
 	static const struct argp argp = { option_table, parse, NULL, "One endpoint of the simulated messenger.", NULL, NULL, NULL };
 	struct options o = { .listen = "127.0.0.1:9101", .datacenter = "pangyo" };
-	struct backend b = { 0 };
+	static struct backend b; /* as long as the process */
 	char why[512] = "";
 	int fd, code;
 

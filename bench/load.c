@@ -269,11 +269,12 @@ int load_main(int argc, char **argv)
 	static const struct argp argp = { option_table, parse, "TARGET",
 					  "Open-loop mixed messenger load on an HTTP/2 target.\vExit status: 0 done, 99 an --expect did not "
 					  "hold, 64 wrong usage, 1 could not run.", NULL, NULL, NULL };
-	struct load *l = calloc(1, sizeof(*l));
+	static struct load *l; /* as long as the process */
 	const char *error;
 	char why[512];
 	unsigned f;
 
+	l = calloc(1, sizeof(*l));
 	if (!l || !crypt_init() || !(l->loop = net_loop_create())) {
 		fprintf(stderr, "firebreak-bench load: out of memory\n");
 		return 1;
