@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,6 +88,51 @@ void test_redis_start_until(struct test_redis *t, const char *until, const char 
 void test_redis_start(struct test_redis *t, const char *const *extra)
 {
 	test_redis_start_until(t, "eady to accept connections", extra);
+}
+
+static void make_certificate(const struct test_redis *t)
+{
+	const char *const argv[] = { "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+				     "-days", "2", "-subj", "/CN=redis.test", "-addext", "subjectAltName=DNS:redis.test",
+				     "-keyout", t->key, "-out", t->cert, NULL };
+	int status, null;
+	pid_t pid = fork();
+
+	if (!pid) {
+		null = open("/dev/null", O_RDWR);
+		dup2(null, STDERR_FILENO);
+		execvp(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status)
+		die("openssl req");
+}
+
+static int free_port(void)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, len) || getsockname(fd, (struct sockaddr *)&sa, &len))
+		die("no port");
+	close(fd);
+	return ntohs(sa.sin_port);
+}
+
+int test_redis_start_tls(struct test_redis *t)
+{
+	int port = free_port();
+	char text[8];
+	const char *const extra[] = { "--tls-port", text, "--bind", "127.0.0.1", "--tls-cert-file", t->cert, "--tls-key-file", t->key,
+				      "--tls-auth-clients", "no", NULL };
+
+	snprintf(text, sizeof(text), "%d", port);
+	snprintf(t->cert, sizeof(t->cert), "%s/cert.pem", t->dir);
+	snprintf(t->key, sizeof(t->key), "%s/key.pem", t->dir);
+	make_certificate(t);
+	test_redis_start(t, extra);
+	return port;
 }
 
 void test_redis_signal(struct test_redis *t, int sig)

@@ -372,6 +372,51 @@ static void passwords_and_databases(void **state)
 	assert_string_equal(ask("GET", "where", NULL, NULL), "");
 }
 
+static void over_tls(void **state)
+{
+	static char address[32], big[100000];
+	const char *argv[] = { "SET", "big", big };
+	const size_t lens[] = { 3, 3, sizeof(big) };
+	struct got g = { 0 };
+
+	snprintf(address, sizeof(address), "127.0.0.1:%d", test_redis_start_tls(&server));
+	conf.address = address;
+	conf.tls = conf.verify = true;
+	conf.ca = server.cert;
+	conf.server_name = "redis.test";
+	create();
+	UNTIL(rds_usable(client));
+	assert_string_equal(ask("SET", "k", "v", NULL), "OK");
+	assert_string_equal(ask("GET", "k", NULL, NULL), "v");
+	memset(big, 'b', sizeof(big)); /* several records each way */
+	assert_true(rds_command(client, 3, argv, lens, on_reply, &g));
+	assert_int_equal(strspn(ask("GET", "big", NULL, NULL), "b"), 127); /* as much as `got` keeps */
+	assert_string_equal(g.text, "OK");
+	destroy();
+
+	/* Somebody else's name, or nobody we know: no command is ever sent. */
+	conf.server_name = "other.test";
+	create();
+	UNTIL(tm.fault[FAULT_REDIS_DOWN] >= 2);
+	assert_false(rds_usable(client));
+	destroy();
+	conf.server_name = "redis.test";
+	conf.ca = NULL;
+	create();
+	UNTIL(tm.fault[FAULT_REDIS_DOWN] >= 2);
+	assert_false(rds_usable(client));
+	destroy();
+
+	conf.verify = false;
+	create();
+	UNTIL(rds_usable(client));
+	destroy();
+
+	conf.verify = true;
+	conf.ca = "/nonexistent/ca.pem";
+	assert_null(rds_create(loop, &conf, &tm));
+}
+
 static void destroying_answers_everything(void **state)
 {
 	struct got g[2];
@@ -429,6 +474,7 @@ int main(void)
 		T(error_replies_are_told_apart),
 		T(loading_is_unavailable),
 		T(passwords_and_databases),
+		T(over_tls),
 		T(destroying_answers_everything),
 		T(callbacks_may_issue_commands),
 	};
