@@ -80,7 +80,8 @@ struct cache_answer {
  * served. */
 typedef void (*cache_done)(void *user, struct cache_answer *answer);
 /* Looks in memory, then Redis (within its deadline; at once when its breaker is open).
- * Reads of one key share one Redis command. `arena` outlives the call back. */
+ * Reads of one key share one Redis command. `arena` lives until
+ * the call back or cache_forget. */
 void cache_get(struct cache *k, const struct cache_key *key, uint32_t cap_s, int64_t wall_ns, struct arena *arena,
 	       cache_done done, void *user);
 /* Detaches: done will not be called for this user any more. */

@@ -20,6 +20,7 @@ struct flight {
 	int64_t now_s; /* of the one who started it */
 };
 
+/* owned by: its flight until answered or forgotten; lives in the asker's arena */
 struct waiter {
 	struct list node;      /* on its flight */
 	struct list user_node; /* on k->waiter[] */
@@ -49,12 +50,11 @@ static struct flight *flight_find(struct cache *k, const struct cache_key *key)
 	return NULL;
 }
 
-/* Off its flight already. */
-static void waiter_free(struct cache *k, struct waiter *w)
+static void leave(struct cache *k, struct waiter *w)
 {
+	list_remove(&w->node);
 	list_remove(&w->user_node);
 	k->waiters--;
-	free(w);
 }
 
 /* A value that is not ours goes, or it would be read and refused again and again. */
@@ -105,7 +105,6 @@ static void land(struct flight *f, const struct rds_reply *reply)
 {
 	struct cache_entry *mine, *loose;
 	struct cache *k = f->k;
-	struct list *node;
 	struct waiter *w;
 	bool from_redis;
 
@@ -115,12 +114,12 @@ static void land(struct flight *f, const struct rds_reply *reply)
 	if (mine && reply && reply->type != RDS_ERROR)
 		mine->checked_s = f->now_s;
 	cache_gauge(k);
-	while ((node = list_pop(&f->waiters))) {
-		struct cache_ask ask;
+	while (!list_empty(&f->waiters)) {
+		struct cache_ask ask; /* the arena may die in the callback */
 
-		w = list_entry(node, struct waiter, node);
+		w = list_entry(f->waiters.next, struct waiter, node);
 		ask = w->ask;
-		waiter_free(k, w);
+		leave(k, w);
 		/* Looked up each time: whoever was just answered may have changed the tier. */
 		cache_reply(k, loose ? loose : cache_memory_find(&k->memory, &f->key), &ask, from_redis);
 	}
@@ -166,16 +165,14 @@ bool cache_flight_join(struct cache *k, const struct cache_key *key, const struc
 			k->tm->fault[FAULT_REDIS_FULL]++;
 		return false;
 	}
-	w = malloc(sizeof(*w));
+	w = arena_alloc(ask->arena, sizeof(*w));
 	if (!w)
 		return false;
 	f = flight_find(k, key);
 	if (!f)
 		f = flight_start(k, key, ask->now_s);
-	if (!f) {
-		free(w);
+	if (!f)
 		return false;
-	}
 	w->ask = *ask;
 	list_append(&f->waiters, &w->node);
 	list_append(user_slot(k, ask->user), &w->user_node);
@@ -192,10 +189,8 @@ void cache_flight_forget(struct cache *k, void *user)
 		struct waiter *w = list_entry(node, struct waiter, user_node);
 
 		next = node->next;
-		if (w->ask.user != user)
-			continue;
-		list_remove(&w->node);
-		waiter_free(k, w);
+		if (w->ask.user == user)
+			leave(k, w);
 	}
 }
 

@@ -65,10 +65,12 @@ bool cache_memory_init(struct cache_memory *m, size_t limit)
 
 void cache_memory_finish(struct cache_memory *m)
 {
-	struct list *node;
+	struct list *node, *next;
 
-	while (m->bucket && (node = list_pop(&m->lru)))
+	for (node = m->lru.next; m->bucket && node != &m->lru; node = next) {
+		next = node->next;
 		free(list_entry(node, struct cache_entry, lru));
+	}
 	free(m->bucket);
 	*m = (struct cache_memory){ 0 };
 }

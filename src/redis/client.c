@@ -55,7 +55,8 @@ struct rds_client {
 	uint64_t random;
 	int64_t up_since;
 	int64_t pumped; /* the turn rds_pump ran in last */
-	bool told;      /* the log knows that it is down */
+	bool told;      /* the log knows that it is down ... */
+	bool told_why;  /* ... and what it answered to the greeting */
 	bool closing;   /* in rds_destroy */
 };
 
@@ -144,8 +145,9 @@ static void greeting_failed(struct rds_client *r, const struct rds_reply *reply)
 {
 	struct rds_link *l = r->link;
 
-	log_event(LOG_LEVEL_WARN, "redis.greeting_refused", "address", r->conf.address, "why", reply->text ? reply->text : "unexpected reply", NULL);
-	r->told = true;
+	if (!r->told_why)
+		log_event(LOG_LEVEL_WARN, "redis.refused", "address", r->conf.address, "why", reply->text ? reply->text : "unexpected reply", NULL);
+	r->told = r->told_why = true;
 	rds_link_close(l, FAULT_REDIS_ERROR);
 }
 
@@ -174,7 +176,7 @@ static void on_ping(void *user, const struct rds_reply *reply, enum fault fault)
 	}
 	set_state(r, STATE_UP);
 	r->up_since = clock_now();
-	r->told = false;
+	r->told = r->told_why = false;
 	log_event(LOG_LEVEL_INFO, "redis.up", "address", r->conf.address, NULL);
 }
 
