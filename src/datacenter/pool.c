@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The worker's pool: where a request goes and on which session. A request is put on
+ * a session that may still be connecting; if that fails, the stream ends with the
+ * connect fault like any other, and the exchange tries elsewhere.
+ *
+ * Not here: retrying (the exchange's budget), the verdict about a datacenter (control
+ * makes it from checks and from the evidence written here).
+ */
+#include "pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "firebreak/log.h"
+
+/* Before control has published for this configuration: what was known by name, and
+ * everything new is up. */
+static void assume(struct dc_pool *p, const struct conf *old, const struct dc_live *was, const int *from)
+{
+	bool drained[CONF_MAX_DATACENTERS] = { false };
+	unsigned i, d, o;
+
+	for (i = 0; i < p->conf->endpoints; i++)
+		p->now.endpoint_state[i] = from && from[i] >= 0 ? was->endpoint_state[from[i]] : DC_UP;
+	for (d = 0; d < p->conf->datacenters; d++)
+		for (o = 0; old && o < old->datacenters; o++)
+			if (!strcmp(old->datacenter[o].name, p->conf->datacenter[d].name))
+				drained[d] = was->datacenter_state[o] == DC_DRAINED;
+	dc_summarise(p->conf, &p->now, drained);
+}
+
+/* Takes over a new board. What control calls up again is trusted at once. */
+void pool_sync(struct dc_pool *p)
+{
+	unsigned i;
+
+	if (p->live->version == p->version || p->live->generation != p->conf->generation)
+		return;
+	p->version = p->live->version;
+	for (i = 0; i < p->conf->endpoints; i++) {
+		enum dc_state was = (enum dc_state)p->now.endpoint_state[i];
+
+		if (p->live->dc.endpoint_state[i] == DC_UP && (was == DC_DOWN || was == DC_PROBING) && p->endpoint[i])
+			endpoint_trusted(p->endpoint[i]);
+	}
+	p->now = p->live->dc;
+}
+
+/* One context per datacenter. A CA that cannot be read is logged; its endpoints fail
+ * with upstream-tls. */
+static void load_tls(struct dc_pool *p)
+{
+	char why[256];
+	unsigned d;
+
+	for (d = 0; d < CONF_MAX_DATACENTERS; d++) {
+		net_tls_put(p->tls[d]);
+		p->tls[d] = NULL;
+		if (d >= p->conf->datacenters || !p->conf->datacenter[d].tls)
+			continue;
+		p->tls[d] = net_tls_client(p->conf->datacenter[d].ca, p->conf->datacenter[d].verify, true, why);
+		if (!p->tls[d])
+			log_event(LOG_LEVEL_ERROR, "upstream.tls", "datacenter", p->conf->datacenter[d].name, "why", why, NULL);
+	}
+}
+
+/* The endpoint's trust store, as loaded last. */
+static void give_tls(struct endpoint *ep)
+{
+	struct dc_pool *p = ep->pool;
+	struct net_tls *tls = p->tls[p->conf->endpoint[ep->index].datacenter];
+
+	net_tls_put(ep->tls);
+	ep->tls = tls ? net_tls_get(tls) : NULL;
+}
+
+static bool fill(struct dc_pool *p)
+{
+	unsigned i;
+
+	load_tls(p);
+	for (i = 0; i < p->conf->endpoints; i++) {
+		if (!p->endpoint[i])
+			p->endpoint[i] = endpoint_create(p, i);
+		if (!p->endpoint[i])
+			return false;
+		give_tls(p->endpoint[i]);
+		endpoint_keep(p->endpoint[i], clock_now());
+	}
+	return true;
+}
+
+struct dc_pool *dc_pool_create(struct net_loop *loop, const struct conf *conf, const struct board_live *live,
+			       struct board_worker *part, void (*on_ready)(struct h2_stream *, uint32_t))
+{
+	struct dc_pool *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->loop = loop;
+	p->conf = conf;
+	p->live = live;
+	p->part = part;
+	list_init(&p->leaving);
+	h2_context_init(&p->ctx, loop, &conf->limits, false);
+	p->ctx.handler.on_ready = on_ready;
+	p->ctx.owner = link_owner;
+	p->ctx.faults = part->tm.fault;
+	assume(p, NULL, NULL, NULL);
+	watch_init(p);
+	if (!fill(p)) {
+		dc_pool_destroy(p);
+		return NULL;
+	}
+	return p;
+}
+
+/* Streams nobody waits for any more. */
+static void on_orphan(struct h2_stream *st, uint32_t what)
+{
+	if (what & H2_CLOSED)
+		h2_release(&st);
+}
+
+bool pool_reap(struct dc_pool *p)
+{
+	unsigned d;
+
+	if (!p->dying || p->links)
+		return false;
+	for (d = 0; d < CONF_MAX_DATACENTERS; d++)
+		net_tls_put(p->tls[d]);
+	free(p);
+	return true;
+}
+
+static void close_links(struct endpoint *ep)
+{
+	struct list *node;
+
+	for (node = ep->links.next; node != &ep->links; node = node->next)
+		h2_close(list_entry(node, struct link, node)->h2, FAULT_SHUTTING_DOWN);
+}
+
+void dc_pool_destroy(struct dc_pool *p)
+{
+	struct list *node;
+	unsigned i;
+
+	if (!p)
+		return;
+	net_timer_disarm(&p->check);
+	p->dying = true;
+	p->ctx.handler.on_ready = on_orphan;
+	p->ctx.faults = NULL;
+	for (i = 0; i < CONF_MAX_ENDPOINTS; i++) {
+		if (p->endpoint[i])
+			endpoint_leave(p->endpoint[i]);
+		p->endpoint[i] = NULL;
+	}
+	for (node = p->leaving.next; node != &p->leaving; node = node->next)
+		close_links(list_entry(node, struct endpoint, node));
+	pool_reap(p);
+}
+
+void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct board_worker *part)
+{
+	struct endpoint *old[CONF_MAX_ENDPOINTS];
+	struct dc_local local = { 0 };
+	struct dc_live was = p->now;
+	const struct conf *before = p->conf;
+	int from[CONF_MAX_ENDPOINTS];
+	unsigned i, o;
+
+	memcpy(old, p->endpoint, sizeof(old));
+	memset(p->endpoint, 0, sizeof(p->endpoint));
+	for (i = 0; i < conf->endpoints; i++) {
+		from[i] = -1;
+		for (o = 0; o < CONF_MAX_ENDPOINTS; o++) {
+			if (!old[o] || !endpoint_matches(old[o], conf, i))
+				continue;
+			p->endpoint[i] = old[o];
+			old[o]->index = (int)i;
+			old[o] = NULL;
+			from[i] = (int)o;
+			local.avoid_until[i] = p->local.avoid_until[o];
+			local.failures[i] = p->local.failures[o];
+			local.in_flight[i] = p->local.in_flight[o];
+			local.latency[i] = p->local.latency[o];
+			break;
+		}
+	}
+	p->conf = conf;
+	p->part = part;
+	p->local = local;
+	p->ctx.limits = &conf->limits;
+	p->ctx.faults = part->tm.fault;
+	assume(p, before, &was, from);
+	for (o = 0; o < CONF_MAX_ENDPOINTS; o++)
+		if (old[o])
+			endpoint_leave(old[o]);
+	fill(p);
+}
+
+/* ---- requests ---- */
+
+static struct h2_stream *request_on(struct link *l, const struct h2_field *field, size_t n, bool end, void *user,
+				    enum fault *why)
+{
+	struct h2_stream *st = h2_request(l->h2, field, n, end, user, why);
+
+	if (!st)
+		return NULL;
+	if (l->asked <= h2_session_heard(l->h2))
+		l->asked = clock_now();
+	l->patience = 0;
+	l->idle_since = 0;
+	return st;
+}
+
+struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want, bool connect,
+				  const struct h2_field *field, size_t n, bool end, void *user,
+				  int *endpoint, enum fault *why)
+{
+	struct dc_want w = *want;
+	struct h2_stream *st = NULL;
+	struct link *l;
+	int i;
+
+	*endpoint = -1;
+	*why = FAULT_NO_DATACENTER;
+	pool_sync(p);
+	while (!st && (i = dc_pick(p->conf, &p->now, &p->local, &w, clock_now())) >= 0) {
+		w.tried |= UINT64_C(1) << i; /* no room there is no failure: the next one may have it */
+		*endpoint = i;
+		if (!p->endpoint[i])
+			continue;
+		l = endpoint_link(p->endpoint[i], connect, why);
+		if (l)
+			st = request_on(l, field, n, end, user, why);
+	}
+	if (!st)
+		return NULL;
+	endpoint_count(p->endpoint[*endpoint]);
+	tm_add(&p->part->tm, TM_UPSTREAM_ATTEMPTS, 1);
+	watch_soon(p);
+	return st;
+}
+
+void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns)
+{
+	struct board_evidence *e;
+
+	/* Asked of an older configuration: the number may be out of range. */
+	if (endpoint < 0 || endpoint >= (int)p->conf->endpoints)
+		return;
+	e = &p->part->endpoint[endpoint];
+	if (p->endpoint[endpoint])
+		endpoint_count(p->endpoint[endpoint]);
+	if (fault == FAULT_NONE || head_ns > 0) {
+		e->answers++;
+		dc_local_answered(&p->local, (unsigned)endpoint, head_ns);
+	}
+	if (fault_info(fault)->blames_datacenter) {
+		e->last_fault = fault;
+		e->faults++;
+		dc_local_failed(&p->local, (unsigned)endpoint, clock_now());
+	}
+}
+
+bool dc_pool_any(const struct dc_pool *p, uint64_t tried)
+{
+	return dc_any(p->conf, &p->now, tried);
+}
+
+void dc_pool_pump(struct dc_pool *p)
+{
+	h2_pump_all(&p->ctx);
+}
+
+void dc_pool_shutdown(struct dc_pool *p)
+{
+	unsigned i;
+
+	p->draining = true;
+	for (i = 0; i < CONF_MAX_ENDPOINTS; i++)
+		if (p->endpoint[i])
+			endpoint_keep(p->endpoint[i], clock_now());
+}

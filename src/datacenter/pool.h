@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside the worker's side of the room.
+ *
+ *   pool.c      the door: pick, request, result, reconfigure, shutdown
+ *   endpoint.c  names and addresses, links made and lost, warm spares
+ *   watch.c     the check timer: PING when an answer is late, silence, idle links
+ */
+#ifndef DATACENTER_POOL_H
+#define DATACENTER_POOL_H
+
+#include "firebreak/clock.h"
+#include "firebreak/dc_pool.h"
+
+#define ENDPOINT_ADDRS 8
+
+struct endpoint;
+
+/* One HTTP/2 session. owned by: its endpoint's list
+ * freed by: link_on_closed, when its session is gone */
+struct link {
+	struct list node;
+	struct endpoint *ep;
+	struct h2_session *h2;
+	int64_t asked;      /* the first request since the peer was last heard */
+	int64_t pinged;     /* the last PING was sent */
+	int64_t idle_since; /* 0: it has streams */
+	uint8_t patience;   /* PINGs answered since the last new request: the next waits longer */
+	uint8_t ticks;      /* checks that saw the pending PING: our own stalls are not the peer's */
+	bool proven;        /* it has answered a PING */
+	bool doubted;       /* its PING is overdue, not yet out of time */
+	bool leaving;       /* takes no new streams */
+	bool judged;        /* its end was counted already */
+};
+
+/* owned by: the pool's table, or its list of the leaving
+ * freed by: endpoint_destroy; when leaving, with its last link */
+struct endpoint {
+	struct list node;        /* on pool->leaving */
+	struct dc_pool *pool;
+	int index;               /* in the configuration; -1: leaving */
+	char *datacenter, *address, *sni, *ca;
+	bool secure, verify, numeric;
+	struct net_tls *tls;
+	struct list links;       /* oldest first */
+	unsigned count;
+	struct net_resolve *resolving;
+	struct net_addr addr[ENDPOINT_ADDRS];
+	unsigned addrs, at;      /* how many are known, which is tried */
+	int64_t resolve_at;
+	int64_t failed_at;       /* a PING sent later can prove it good again */
+	int64_t connect_at;      /* not before: pause after a failure, pace of spares */
+	int64_t backoff;
+	bool proving;            /* it failed: avoided until a PING is answered */
+};
+
+struct dc_pool {
+	struct net_loop *loop;
+	const struct conf *conf;
+	const struct board_live *live;
+	struct board_worker *part;
+	struct h2_context ctx;
+	struct dc_live now;      /* the last board that fits our configuration */
+	uint64_t version;
+	struct dc_local local;
+	struct endpoint *endpoint[CONF_MAX_ENDPOINTS];
+	struct net_tls *tls[CONF_MAX_DATACENTERS];
+	struct list leaving;
+	struct net_timer check;
+	unsigned links;
+	bool draining, dying;
+};
+
+/* ---- pool.c ---- */
+void pool_sync(struct dc_pool *p);
+/* Frees a dying pool that has no link left. True: it is gone. */
+bool pool_reap(struct dc_pool *p);
+
+/* ---- endpoint.c ---- */
+extern const struct h2_owner link_owner;
+struct endpoint *endpoint_create(struct dc_pool *p, unsigned index);
+void endpoint_destroy(struct endpoint *ep);
+/* Does this endpoint still mean what the configuration says at `index`? */
+bool endpoint_matches(const struct endpoint *ep, const struct conf *c, unsigned index);
+/* Takes no new streams; goes when the last one has ended. */
+void endpoint_leave(struct endpoint *ep);
+struct link *link_open(struct endpoint *ep, enum fault *why);
+void link_leave(struct link *l);
+/* A link with room, or a new one. NULL with *why. */
+struct link *endpoint_link(struct endpoint *ep, bool connect, enum fault *why);
+void endpoint_failed(struct endpoint *ep, enum fault fault);
+void endpoint_trusted(struct endpoint *ep);
+void endpoint_count(struct endpoint *ep);
+/* Names, spares, idle links. */
+void endpoint_keep(struct endpoint *ep, int64_t now);
+void link_ping(struct link *l);
+
+/* ---- watch.c ---- */
+void watch_init(struct dc_pool *p);
+/* Something waits: the next check comes soon. */
+void watch_soon(struct dc_pool *p);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tells silence from slowness. One timer for the whole pool, not one per request.
+ *
+ * A session has requests and nothing at all is heard for longer than its endpoint's
+ * answers usually take: PING at once. A slow backend answers it and is left to work;
+ * the next PING waits twice as long, until a new request is sent. One that does not
+ * answer in time is abandoned with all its streams, which fail over. Any byte counts as
+ * a sign of life, so a PING queued behind a long transfer does not condemn it. Quiet
+ * sessions are asked every ping_idle_ms.
+ *
+ * While a PING is overdue by its own standards, but not yet out of time, new requests
+ * already go elsewhere.
+ */
+#include "pool.h"
+
+#define TICK_BUSY  (16 * CLOCK_MS)
+#define TICK_QUIET (100 * CLOCK_MS)
+#define LATE_MOST  (250 * CLOCK_MS) /* however slow the endpoint usually is */
+#define DOUBT      (25 * CLOCK_MS)
+#define TICKS      3 /* checks that must have seen the PING pending: we may have been the one that slept */
+
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* How long nothing may be heard before we ask. */
+static int64_t patience(const struct link *l)
+{
+	const struct dc_pool *p = l->ep->pool;
+	int64_t idle = p->conf->retry.ping_idle_ms * CLOCK_MS, late;
+
+	if (!h2_session_streams(l->h2))
+		return idle;
+	late = l->ep->index < 0 ? LATE_MOST : smaller((int64_t)(2 * p->local.latency[l->ep->index]), LATE_MOST);
+	late = larger(late, p->conf->retry.ping_after_ms * CLOCK_MS);
+	return smaller(late << l->patience, larger(idle, late));
+}
+
+/* How long a PING may stay unanswered. */
+static int64_t timeout(const struct link *l)
+{
+	const struct conf_retry *r = &l->ep->pool->conf->retry;
+
+	if (!l->proven)
+		return r->connect_timeout_ms * CLOCK_MS;
+	if (!h2_session_streams(l->h2))
+		return r->ping_idle_timeout_ms * CLOCK_MS;
+	return larger(r->ping_timeout_ms * CLOCK_MS, 4 * h2_session_rtt(l->h2));
+}
+
+/* By its own standards: many round trips. */
+static int64_t overdue(const struct link *l)
+{
+	return smaller(l->proven ? larger(DOUBT, 8 * h2_session_rtt(l->h2)) : INT64_MAX, timeout(l) / 2);
+}
+
+static void silent(struct link *l)
+{
+	l->judged = true;
+	endpoint_failed(l->ep, FAULT_UPSTREAM_SILENT);
+	h2_close(l->h2, FAULT_UPSTREAM_SILENT);
+}
+
+/* One link may be cut off alone; asking the others now saves their requests the wait. */
+static void doubt(struct link *l, int64_t now)
+{
+	struct endpoint *ep = l->ep;
+	struct list *node;
+
+	l->doubted = true;
+	if (ep->index >= 0)
+		dc_local_doubt(&ep->pool->local, (unsigned)ep->index, now + 3 * TICK_BUSY);
+	for (node = ep->links.next; node != &ep->links; node = node->next) {
+		struct link *other = list_entry(node, struct link, node);
+
+		if (other != l && h2_session_open(other->h2) && now - h2_session_heard(other->h2) > DOUBT)
+			link_ping(other);
+	}
+}
+
+/* True when something on it is waited for. */
+static bool check_link(struct link *l, int64_t now)
+{
+	int64_t pending, unheard;
+
+	if (l->judged)
+		return false;
+	if (!h2_session_open(l->h2))
+		return true; /* net keeps the deadline of connecting */
+	pending = h2_ping_pending(l->h2);
+	if (!pending) {
+		l->doubted = false;
+		if (now - larger(h2_session_heard(l->h2), l->asked) >= patience(l) ||
+		    (l->ep->proving && l->pinged < l->ep->failed_at))
+			link_ping(l);
+		return h2_session_streams(l->h2) || h2_ping_pending(l->h2);
+	}
+	unheard = now - larger(pending, h2_session_heard(l->h2));
+	if (l->ticks < 100)
+		l->ticks++;
+	if (unheard >= timeout(l) && l->ticks >= TICKS)
+		silent(l);
+	else if (h2_session_streams(l->h2) && l->ticks > 1 && unheard >= overdue(l))
+		doubt(l, now);
+	return true;
+}
+
+static bool check_endpoint(struct endpoint *ep, int64_t now)
+{
+	struct list *node, *next;
+	bool busy = ep->proving;
+
+	for (node = ep->links.next; node != &ep->links; node = next) {
+		next = node->next;
+		busy |= check_link(list_entry(node, struct link, node), now);
+	}
+	if (ep->index >= 0) {
+		endpoint_count(ep);
+		endpoint_keep(ep, now);
+	}
+	return busy;
+}
+
+static void on_check(struct net_timer *t)
+{
+	struct dc_pool *p = list_entry(t, struct dc_pool, check);
+	struct list *node, *next;
+	int64_t now = clock_now();
+	bool busy = false;
+	unsigned i;
+
+	net_timer_arm(p->loop, t, now + TICK_QUIET);
+	pool_sync(p);
+	for (i = 0; i < p->conf->endpoints; i++)
+		if (p->endpoint[i])
+			busy |= check_endpoint(p->endpoint[i], now);
+	for (node = p->leaving.next; node != &p->leaving; node = next) {
+		next = node->next;
+		busy |= check_endpoint(list_entry(node, struct endpoint, node), now);
+	}
+	if (busy)
+		watch_soon(p);
+}
+
+void watch_soon(struct dc_pool *p)
+{
+	int64_t at = clock_now() + TICK_BUSY;
+
+	if (!p->dying && (!p->check.deadline || p->check.deadline > at))
+		net_timer_arm(p->loop, &p->check, at);
+}
+
+void watch_init(struct dc_pool *p)
+{
+	net_timer_init(&p->check, on_check);
+	net_timer_arm(p->loop, &p->check, clock_now() + TICK_QUIET);
+}
