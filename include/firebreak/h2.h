@@ -161,6 +161,8 @@ struct h2_session *h2_connect(struct h2_context *ctx, const struct net_addr *to,
 /* Tests: a session over any connected fd. */
 struct h2_session *h2_adopt(struct h2_context *ctx, int fd, void *owner);
 
+/* The session whose place on context.sessions this is. */
+struct h2_session *h2_session_from_node(struct list *node);
 void *h2_session_owner(const struct h2_session *s);
 struct net_conn *h2_session_conn(const struct h2_session *s);
 const struct net_addr *h2_session_peer(const struct h2_session *s);

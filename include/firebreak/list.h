@@ -33,6 +33,9 @@ static inline void list_remove(struct list *node)
 	list_init(node);
 }
 
+/* The first node, left where it is; NULL when the list is empty. */
+static inline struct list *list_first(const struct list *head) { return head->next == head ? NULL : head->next; }
+
 /* Takes the first node off the list; NULL when the list is empty. */
 static inline struct list *list_pop(struct list *head)
 {

@@ -29,6 +29,8 @@ void log_reopen(void);
 void log_level(enum log_level least);
 /* The process' role in each line: "supervisor", "control", "worker 0". */
 void log_role(const char *role);
+/* False when the stream is off: do not build lines for it. */
+bool log_wants(enum log_stream stream);
 /* Writes what has gathered. Call once per turn and before exit. */
 void log_flush(void);
 uint64_t log_dropped(void);

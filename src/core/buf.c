@@ -27,6 +27,11 @@ void buf_memory_limit(size_t bytes)
 	limit = bytes;
 }
 
+bool buf_scarce(void)
+{
+	return limit && in_use > limit - limit / 8;
+}
+
 void buf_memory_trim(size_t keep)
 {
 	struct buf_block *b;

@@ -67,6 +67,11 @@ void log_reopen(void)
 	}
 }
 
+bool log_wants(enum log_stream which)
+{
+	return streams[which].fd >= 0;
+}
+
 void log_level(enum log_level level)
 {
 	least = level;

@@ -9,21 +9,26 @@
 #include "firebreak/log.h"
 #include "h2_private.h"
 
-static struct h2_stream *find(nghttp2_session *ng, int32_t id)
+/* Frames of one stream come in rows (a field is a callback), so the last stream found
+ * is mostly the one wanted, and a look-up in the codec is saved. */
+static struct h2_stream *find(struct h2_session *s, int32_t id)
 {
-	return nghttp2_session_get_stream_user_data(ng, id);
+	if (!s->current || s->current->id != id)
+		s->current = nghttp2_session_get_stream_user_data(s->ng, id);
+	return s->current;
 }
 
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
 	struct h2_session *s = user;
-	struct h2_stream *st = find(ng, frame->hd.stream_id);
+	struct h2_stream *st = find(s, frame->hd.stream_id);
 
 	if (s->ctx->server && !st) {
 		st = stream_create(s, frame->hd.stream_id);
 		if (!st)
 			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 		nghttp2_session_set_stream_user_data(ng, frame->hd.stream_id, st);
+		s->current = st;
 		if (frame->hd.stream_id > s->last_id)
 			s->last_id = frame->hd.stream_id;
 	}
@@ -41,7 +46,7 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
 {
 	struct h2_session *s = user;
 	const struct conf_limits *l = s->ctx->limits;
-	struct h2_stream *st = find(ng, frame->hd.stream_id);
+	struct h2_stream *st = find(s, frame->hd.stream_id);
 	uint32_t octets = (uint32_t)(name_len + value_len + 32);
 
 	if (!st || !st->filling)
@@ -110,14 +115,14 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 
 	switch (frame->hd.type) {
 	case NGHTTP2_HEADERS:
-		st = find(ng, frame->hd.stream_id);
+		st = find(s, frame->hd.stream_id);
 		if (!st)
 			return 0;
 		if (st->filling)
 			head_complete(s, st);
 		break;
 	case NGHTTP2_DATA:
-		st = find(ng, frame->hd.stream_id);
+		st = find(s, frame->hd.stream_id);
 		break;
 	case NGHTTP2_PING:
 		if (frame->hd.flags & NGHTTP2_FLAG_ACK)
@@ -148,7 +153,7 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *user)
 {
 	struct h2_session *s = user;
-	struct h2_stream *st = find(ng, id);
+	struct h2_stream *st = find(s, id);
 
 	/* The connection's window is given back at once: one slow stream must not stop
 	 * the others. What a stream may have under way is its own window. */
@@ -161,7 +166,7 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
 		h2_consume(st, len); /* answered without needing the body */
 		return 0;
 	}
-	if (!buf_append(&st->in, data, len)) {
+	if (buf_scarce() || !buf_append(&st->in, data, len)) {
 		h2_reset(st, NGHTTP2_ENHANCE_YOUR_CALM, FAULT_NO_MEMORY);
 		return 0;
 	}
@@ -185,7 +190,7 @@ static enum fault closing_fault(const struct h2_session *s, const struct h2_stre
 static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void *user)
 {
 	struct h2_session *s = user;
-	struct h2_stream *st = find(ng, id);
+	struct h2_stream *st = find(s, id);
 
 	if (!st)
 		return 0;
@@ -204,7 +209,7 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
 	case NGHTTP2_DATA:
 		if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) || !s->ctx->server)
 			return 0;
-		st = find(ng, frame->hd.stream_id);
+		st = find(s, frame->hd.stream_id);
 		/* The answer is complete and the request is not: stop it (RFC 9113 8.1).
 		 * Only now: a reset queued earlier would overtake the answer. */
 		if (st && !st->remote_end) {
@@ -214,7 +219,7 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
 		}
 		return 0;
 	case NGHTTP2_RST_STREAM:
-		st = find(ng, frame->hd.stream_id);
+		st = find(s, frame->hd.stream_id);
 		if (s->ctx->server)
 			guard_remember_reset(s, frame->hd.stream_id);
 		if (st && st->reset_sent)

@@ -121,7 +121,9 @@ static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_
 	case NGHTTP2_GOAWAY:
 		return guard_charge(s, GUARD_SETTINGS, 1);
 	case NGHTTP2_PUSH_PROMISE:
-		return FAULT_NONE; /* the codec refuses it */
+		/* We said ENABLE_PUSH 0 before the first request; the codec would still
+		 * allow pushes until the SETTINGS are acknowledged. */
+		return s->ctx->server ? FAULT_NONE : FAULT_UPSTREAM_PROTOCOL;
 	default: /* PRIORITY, WINDOW_UPDATE, PRIORITY_UPDATE, ALTSVC, ORIGIN, unknown */
 		return guard_charge(s, GUARD_FRAMES, 1 + len / 1024);
 	}

@@ -48,6 +48,7 @@ struct h2_session {
 	struct list woken_node; /* on ctx->woken */
 	struct list streams, ready;
 	size_t count;           /* streams */
+	struct h2_stream *current; /* the one the codec spoke of last; NULL: unknown */
 	struct net_conn *conn;
 	nghttp2_session *ng;    /* NULL until the first byte (server) or the start (client) */
 	void *owner;

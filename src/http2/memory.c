@@ -56,11 +56,12 @@ static void *take(size_t size, void *user)
 
 static void give(void *ptr, void *user)
 {
-	struct piece *p = (struct piece *)ptr - 1;
+	struct piece *p;
 	size_t c;
 
 	if (!ptr)
 		return;
+	p = (struct piece *)ptr - 1;
 	c = p->class;
 	if (c >= CLASSES || classes[c].count >= SPARE_MAX >> c) {
 		free(p);

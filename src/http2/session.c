@@ -448,6 +448,7 @@ void h2_close(struct h2_session *s, enum fault fault)
 
 /* ---- questions ---- */
 
+struct h2_session *h2_session_from_node(struct list *node) { return list_entry(node, struct h2_session, node); }
 void *h2_session_owner(const struct h2_session *s) { return s->owner; }
 struct net_conn *h2_session_conn(const struct h2_session *s) { return s->conn; }
 const struct net_addr *h2_session_peer(const struct h2_session *s) { return &s->peer; }

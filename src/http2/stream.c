@@ -80,6 +80,8 @@ void stream_closed(struct h2_stream *st, enum fault fault)
 
 	st->fault = fault;
 	st->closed = true;
+	if (s->current == st)
+		s->current = NULL;
 	list_remove(&st->node);
 	s->held -= st->held;
 	if (!--s->count)
