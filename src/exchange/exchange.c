@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One request's life. Two streams feed it: `down` (the client's) and `up` (the
+ * current attempt's); it moves bytes between them and decides what happens when an
+ * attempt fails.
+ *
+ *             ┌────────────── retry: another endpoint ─────────────┐
+ *             ▼                                                    │
+ *   ROUTING ─decide─▶ WAITING ──head──▶ STREAMING ──end──▶ OVER    │
+ *      │                 │ └──fault, timeout──▶ decide ────────────┘
+ *      │                 ▼                        │
+ *      ├──────────▶ LOOKING ──hit──▶ ANSWERED ──▶ OVER
+ *      │                 └──miss──▶ decide        ▲
+ *      └──refuse──────────────────────────────────┘
+ *
+ * The client leaves first: then the attempt is cancelled and the rest swallowed.
+ * Nothing is freed while a stream that points here is open (settle).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "firebreak/clock.h"
+#include "firebreak/crypt.h"
+#include "firebreak/log.h"
+#include "xchg_private.h"
+
+#define SPARE_MAX 4096
+
+static struct xchg *spare;
+static unsigned spares;
+
+static void decide(struct xchg *x);
+static void on_timer(struct net_timer *t);
+
+static struct xchg *xchg_create(struct downstream *client, struct h2_stream *st)
+{
+	struct xchg *x = spare;
+
+	if (x) {
+		spare = *(struct xchg **)x;
+		spares--;
+	} else if (!(x = malloc(sizeof(*x)))) {
+		return NULL;
+	}
+	memset(x, 0, sizeof(*x));
+	x->magic = XCHG_MAGIC;
+	x->w = client->w;
+	x->client = client;
+	x->snap = snapshot_get(x->w->snap);
+	x->down = st;
+	x->endpoint = -1;
+	x->started = clock_now();
+	x->outcome = TM_CLIENT;
+	x->ask.can_forward = true;
+	net_timer_init(&x->timer, on_timer);
+	x->w->exchanges++;
+	return x;
+}
+
+/* Frees what has nothing open any more. The last thing every entry point does. */
+static void settle(struct xchg *x)
+{
+	if (x->client || x->attempts_open || x->looking)
+		return;
+	net_timer_disarm(&x->timer);
+	h2_release(&x->down);
+	h2_release(&x->up);
+	buf_clear(&x->replay);
+	buf_clear(&x->captured);
+	snapshot_put(x->snap);
+	x->w->exchanges--;
+	x->magic = 0;
+	if (spares >= SPARE_MAX) {
+		free(x);
+		return;
+	}
+	*(struct xchg **)x = spare;
+	spare = x;
+	spares++;
+}
+
+/* ---- attempts ---- */
+
+/* Says once per attempt what it tells about the endpoint. */
+static void attempt_over(struct xchg *x, enum fault fault)
+{
+	if (!x->attempting)
+		return;
+	x->attempting = false;
+	if (x->generation == x->w->snap->conf->generation)
+		dc_pool_result(x->w->pool, x->endpoint, fault, x->head_at ? x->head_at - x->attempt_at : 0);
+}
+
+/* Lets go of the current attempt; its stream is released when it has closed. */
+static void abandon(struct xchg *x, enum fault fault)
+{
+	struct h2_stream *up = x->up;
+
+	attempt_over(x, FAULT_NONE);
+	x->up = NULL;
+	if (!up)
+		return;
+	if (up->closed)
+		h2_release(&up);
+	else
+		h2_reset(up, H2_ERR_CANCEL, fault);
+}
+
+static void give_up_replay(struct xchg *x)
+{
+	x->replay_lost = true;
+	buf_clear(&x->replay);
+}
+
+/* Sends on what has arrived of the request body, keeping a copy for another try. */
+static void forward_body(struct xchg *x)
+{
+	struct h2_stream *from = x->down;
+	struct iovec iov[16];
+	size_t n = from->in.len, before = x->replay.len;
+	int i, pieces;
+
+	if (!n)
+		return;
+	if (!x->replay_lost && x->state == XCHG_WAITING) {
+		if (x->replay.len + n > x->snap->conf->retry.body_bytes) {
+			give_up_replay(x);
+		} else {
+			pieces = buf_iov(&from->in, iov, 16);
+			for (i = 0; i < pieces && !x->replay_lost; i++) {
+				if (!buf_append(&x->replay, iov[i].iov_base, iov[i].iov_len))
+					give_up_replay(x);
+			}
+			if (x->replay.len != before + n)
+				give_up_replay(x); /* more pieces than one look takes */
+		}
+	}
+	if (!h2_write(x->up, &from->in))
+		h2_reset(x->up, H2_ERR_CANCEL, FAULT_NO_MEMORY);
+}
+
+static void finish_request(struct xchg *x)
+{
+	struct h2_field *t = NULL;
+	uint16_t n = 0;
+
+	if (x->down->trailers)
+		t = trailers_pass(x->down, x->down->trailers, &n);
+	h2_finish(x->up, t, n);
+}
+
+static uint64_t affinity(struct xchg *x)
+{
+	if (x->identity_len)
+		return crypt_hash64(x->identity, x->identity_len, 0);
+	return crypt_hash64(x->client->text, strlen(x->client->text), 0);
+}
+
+static enum fault start_attempt(struct xchg *x)
+{
+	bool replaying = x->replay.len > 0;
+	bool whole = x->down->remote_end && !x->down->trailers && !x->down->received;
+	enum fault why = FAULT_NONE;
+	struct buf copy = { 0 };
+	struct iovec iov[64];
+	int i, n, endpoint = -1;
+
+	if (!x->want.hash) {
+		x->want.hash = affinity(x);
+		x->want.random = worker_random(x->w);
+	}
+	x->generation = x->w->snap->conf->generation;
+	x->up = dc_pool_request(x->w->pool, &x->want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
+	x->ask.attempts++;
+	if (endpoint >= 0) {
+		x->endpoint = endpoint;
+		x->want.tried |= UINT64_C(1) << endpoint;
+	}
+	if (!x->up)
+		return why;
+	x->attempting = true;
+	x->attempts_open++;
+	x->attempt_at = clock_now();
+	x->head_at = 0;
+	x->state = XCHG_WAITING;
+	tm_add(&x->w->part->tm, TM_UPSTREAM_ATTEMPTS, 1);
+	if (x->ask.attempts > 1)
+		tm_add(&x->w->part->tm, TM_UPSTREAM_RETRIES, 1);
+	if (replaying) {
+		n = buf_iov(&x->replay, iov, 64);
+		for (i = 0; i < n; i++) {
+			if (!buf_append(&copy, iov[i].iov_base, iov[i].iov_len)) {
+				buf_clear(&copy);
+				abandon(x, FAULT_NO_MEMORY);
+				return FAULT_NO_MEMORY;
+			}
+		}
+		h2_write(x->up, &copy);
+	}
+	forward_body(x);
+	if (x->down->remote_end && !whole)
+		finish_request(x);
+	return FAULT_NONE;
+}
+
+/* May this request be tried once more after `fault`? */
+static bool retry_allowed(struct xchg *x, enum fault fault)
+{
+	const struct conf_retry *r = &x->snap->conf->retry;
+	enum fault_retry kind = fault_info(fault)->retry;
+
+	if (kind == FAULT_RETRY_NEVER || (kind == FAULT_RETRY_IDEMPOTENT && !x->idempotent))
+		return false;
+	if (x->ask.attempts >= r->tries || x->connect || (x->replay_lost && x->down->received))
+		return false;
+	if (!dc_pool_any(x->w->pool, x->want.tried))
+		return false;
+	if (!budget_take(&x->w->budget, r, clock_now())) {
+		tm_add(&x->w->part->tm, TM_RETRY_BUDGET_EMPTY, 1);
+		return false;
+	}
+	return true;
+}
+
+/* ---- decisions ---- */
+
+static void on_cached(void *user, struct cache_answer *answer)
+{
+	struct xchg *x = user;
+
+	x->looking = false;
+	if (answer) {
+		answer_stale(x, answer);
+	} else {
+		x->ask.tried |= 1 << CONF_STALE;
+		decide(x);
+	}
+	if (x->state != XCHG_LOOKING)
+		settle(x);
+}
+
+static bool look_up(struct xchg *x)
+{
+	struct cache_key key;
+
+	if (!request_key(x, &key))
+		return false;
+	x->state = XCHG_LOOKING;
+	x->looking = true;
+	cache_get(x->w->cache, &key, x->feature->stale_fresh_s, clock_wall(), &x->down->arena, on_cached, x);
+	return true;
+}
+
+static uint16_t cohort(struct xchg *x)
+{
+	uint64_t hour = (uint64_t)(clock_wall() / (3600 * CLOCK_SEC));
+
+	if (x->identity_len)
+		return (uint16_t)(crypt_hash64(x->identity, x->identity_len, hour) % DEGRADE_FULL);
+	return (uint16_t)(crypt_hash64(x->client->text, strlen(x->client->text), hour) % DEGRADE_FULL);
+}
+
+/* Why recent state is given although no attempt has failed. */
+static enum fault stale_reason(const struct xchg *x, const struct degrade_live *live)
+{
+	if (x->decision.why == DEGRADE_WHY_OPERATOR)
+		return FAULT_FEATURE_OFF;
+	return live->any_datacenter ? FAULT_MODE_REFUSED : FAULT_NO_DATACENTER;
+}
+
+static void decide(struct xchg *x)
+{
+	const struct degrade_live *live = &x->w->live.degrade;
+	enum fault f;
+
+	if (live->share[x->ask.feature] < DEGRADE_FULL || live->word[x->ask.feature] == DEGRADE_SHARE)
+		x->ask.cohort = cohort(x);
+	for (;;) {
+		x->decision = degrade_decide(&x->snap->plan, live, &x->ask);
+		switch (x->decision.way) {
+		case CONF_FORWARD:
+			f = start_attempt(x);
+			if (f == FAULT_NONE)
+				return;
+			x->fault = x->ask.last_fault = f;
+			x->ask.can_forward = retry_allowed(x, f);
+			break;
+		case CONF_STALE:
+			if (x->fault == FAULT_NONE)
+				x->fault = stale_reason(x, live);
+			if (look_up(x))
+				return;
+			x->ask.tried |= 1 << CONF_STALE;
+			break;
+		case CONF_ACCEPT_LATER:
+			x->ask.tried |= 1 << CONF_ACCEPT_LATER; /* no outbox in this build */
+			break;
+		default:
+			answer_refuse(x, x->decision.fault);
+			return;
+		}
+	}
+}
+
+/* The current attempt failed before a response head came. */
+static void attempt_failed(struct xchg *x, enum fault fault)
+{
+	attempt_over(x, fault);
+	abandon(x, fault);
+	x->fault = x->ask.last_fault = fault;
+	x->ask.can_forward = retry_allowed(x, fault);
+	decide(x);
+}
+
+/* ---- time ---- */
+
+static void stream_idle(struct xchg *x)
+{
+	int64_t last = x->down->active, limit = x->feature->stream_idle_ms * CLOCK_MS;
+
+	if (x->up && x->up->active > last)
+		last = x->up->active;
+	if (clock_now() - last < limit) {
+		net_timer_arm(x->w->loop, &x->timer, last + limit);
+		return;
+	}
+	x->fault = FAULT_STREAM_IDLE;
+	x->outcome = TM_FAILED;
+	h2_reset(x->down, H2_ERR_CANCEL, FAULT_STREAM_IDLE);
+	abandon(x, FAULT_STREAM_IDLE);
+}
+
+static int64_t patience(const struct xchg *x)
+{
+	return (x->feature->long_lived || x->connect ? x->feature->stream_idle_ms : x->feature->timeout_ms) * CLOCK_MS;
+}
+
+static void on_timer(struct net_timer *t)
+{
+	struct xchg *x = list_entry(t, struct xchg, timer);
+
+	if (!CHECK(x->magic == XCHG_MAGIC))
+		return;
+	if (x->state == XCHG_WAITING) {
+		/* Counted from the last octet of the request: an upload may take its time. */
+		int64_t until = x->down->active + patience(x);
+
+		if (clock_now() < until) {
+			net_timer_arm(x->w->loop, &x->timer, until);
+			return;
+		}
+		/* No more tries, but recent state may do. */
+		attempt_over(x, FAULT_UPSTREAM_TIMEOUT);
+		abandon(x, FAULT_UPSTREAM_TIMEOUT);
+		x->fault = x->ask.last_fault = FAULT_UPSTREAM_TIMEOUT;
+		x->ask.can_forward = false;
+		decide(x);
+	} else if (x->state == XCHG_STREAMING) {
+		stream_idle(x);
+	}
+	settle(x);
+}
+
+/* The other side has sent this many octets of what `from` brought: it may bring more.
+ * A repeated attempt sends the first ones again, which earns nothing. */
+static void credit(struct h2_stream *from, uint64_t sent)
+{
+	if (sent > from->consumed)
+		h2_consume(from, sent - from->consumed);
+}
+
+/* ---- the client's side ---- */
+
+void xchg_on_stream(void *owner, struct h2_stream *st)
+{
+	struct downstream *client = owner;
+	struct xchg *x = xchg_create(client, st);
+	const struct conf *conf;
+	enum fault f;
+
+	if (!x) {
+		h2_reset(st, H2_ERR_REFUSED_STREAM, FAULT_NO_MEMORY);
+		return;
+	}
+	st->user = x;
+	conf = x->snap->conf;
+	f = request_read(x);
+	if (f != FAULT_NONE) {
+		answer_refuse(x, f);
+		return;
+	}
+	st->body_expected = !x->feature->long_lived && !x->connect && !x->grpc;
+	budget_request(&x->w->budget, &conf->retry, x->started);
+	net_timer_arm(x->w->loop, &x->timer, x->started + patience(x));
+	decide(x);
+}
+
+static void on_request_body(struct xchg *x)
+{
+	struct h2_stream *st = x->down;
+
+	if (x->feature->body_limit && st->received > x->feature->body_limit && x->state <= XCHG_LOOKING) {
+		if (x->state == XCHG_STREAMING) {
+			h2_reset(st, H2_ERR_CANCEL, FAULT_BODY_TOO_LARGE);
+			abandon(x, FAULT_BODY_TOO_LARGE);
+		} else {
+			abandon(x, FAULT_BODY_TOO_LARGE);
+			answer_refuse(x, FAULT_BODY_TOO_LARGE);
+		}
+		return;
+	}
+	if (x->up && (x->state == XCHG_WAITING || x->state == XCHG_STREAMING)) {
+		forward_body(x);
+	} else if (x->state >= XCHG_ANSWERED) {
+		h2_consume(st, st->in.len);
+		buf_clear(&st->in);
+	}
+}
+
+static void on_client_closed(struct xchg *x)
+{
+	enum fault f = x->down->fault;
+
+	if (x->state != XCHG_OVER) {
+		if (f != FAULT_NONE && x->fault == FAULT_NONE)
+			x->fault = f;
+		if (f != FAULT_NONE && x->outcome != TM_FAILED && x->outcome != TM_REFUSED)
+			x->outcome = TM_CLIENT;
+		x->state = XCHG_OVER;
+		net_timer_disarm(&x->timer);
+		record_exchange(x);
+	}
+	attempt_over(x, FAULT_NONE);
+	if (x->up && !x->up->closed)
+		h2_reset(x->up, H2_ERR_CANCEL, FAULT_CLIENT_GONE);
+	if (x->looking) {
+		cache_forget(x->w->cache, x);
+		x->looking = false;
+	}
+	x->client = NULL;
+}
+
+void xchg_on_down(struct h2_stream *st, uint32_t what)
+{
+	struct xchg *x = st->user;
+
+	if (!x || !CHECK(x->magic == XCHG_MAGIC)) {
+		if (what & H2_CLOSED)
+			h2_release(&st);
+		return;
+	}
+	if ((what & H2_BODY) && st->in.len)
+		on_request_body(x);
+	if ((what & H2_END) && x->up && (x->state == XCHG_WAITING || x->state == XCHG_STREAMING) && !x->up->out_end)
+		finish_request(x);
+	if ((what & H2_SENT) && x->up && x->state == XCHG_STREAMING)
+		credit(x->up, st->sent);
+	if ((what & H2_STALLED) && !(what & H2_CLOSED) && x->state == XCHG_WAITING) {
+		abandon(x, FAULT_BODY_TIMEOUT);
+		answer_refuse(x, FAULT_BODY_TIMEOUT);
+	}
+	if (what & H2_CLOSED)
+		on_client_closed(x);
+	settle(x);
+}
+
+/* ---- the attempt's side ---- */
+
+static void pass_interims(struct xchg *x)
+{
+	struct h2_head *h;
+	struct h2_field *f;
+	uint16_t n;
+
+	while ((h = h2_interim_take(x->up))) {
+		f = response_fields(x, h, &n);
+		h2_interim(x->down, f, n);
+	}
+}
+
+static void on_head(struct xchg *x, bool end)
+{
+	struct h2_stream *up = x->up;
+	struct h2_field *f;
+	uint16_t n;
+
+	x->head_at = clock_now();
+	x->status = up->head->status;
+	x->state = XCHG_STREAMING;
+	x->outcome = x->ask.attempts > 1 ? TM_FAILED_OVER : TM_SERVED;
+	x->fault = FAULT_NONE;
+	give_up_replay(x);
+	attempt_over(x, FAULT_NONE);
+	response_capture_begin(x, up->head);
+	f = response_fields(x, up->head, &n);
+	if (!h2_respond(x->down, f, n, end))
+		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_INTERNAL);
+	else if (!end)
+		net_timer_arm(x->w->loop, &x->timer, x->head_at + x->feature->stream_idle_ms * CLOCK_MS);
+}
+
+static void on_response_body(struct xchg *x)
+{
+	struct iovec iov[16];
+	int i, n;
+
+	if (x->capture) {
+		n = buf_iov(&x->up->in, iov, 16);
+		for (i = 0; i < n && x->capture; i++) {
+			if (x->captured.len + iov[i].iov_len > x->snap->conf->cache.max_entry_bytes ||
+			    !buf_append(&x->captured, iov[i].iov_base, iov[i].iov_len))
+				x->capture = false;
+		}
+		if (n == 16 || !x->capture) { /* too long, or in too many pieces to be a small answer */
+			x->capture = false;
+			buf_clear(&x->captured);
+		}
+	}
+	if (!h2_write(x->down, &x->up->in)) {
+		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
+		x->outcome = TM_FAILED;
+	}
+}
+
+static void on_response_end(struct xchg *x)
+{
+	struct h2_field *t = NULL;
+	uint16_t n = 0;
+
+	response_capture_end(x);
+	if (x->up->trailers)
+		t = trailers_pass(x->up, x->up->trailers, &n);
+	h2_finish(x->down, t, n);
+}
+
+static void on_attempt_closed(struct xchg *x)
+{
+	enum fault f = x->up->fault;
+
+	if (x->state == XCHG_WAITING) {
+		attempt_failed(x, f == FAULT_NONE ? FAULT_UPSTREAM_RESET : f);
+	} else if (x->state == XCHG_STREAMING && f != FAULT_NONE && !x->up->remote_end) {
+		/* A cut body must never look whole. */
+		x->fault = f;
+		x->outcome = TM_FAILED;
+		h2_reset(x->down, H2_ERR_INTERNAL, f);
+	}
+}
+
+void xchg_on_up(struct h2_stream *st, uint32_t what)
+{
+	struct xchg *x = st->user;
+
+	if (!CHECK(x && x->magic == XCHG_MAGIC))
+		return;
+	if (what & H2_CLOSED)
+		x->attempts_open--;
+	if (st != x->up || x->state == XCHG_OVER) { /* nobody waits for this one any more */
+		if ((what & H2_BODY) && st->in.len) {
+			h2_consume(st, st->in.len);
+			buf_clear(&st->in);
+		}
+		if ((what & H2_CLOSED) && st != x->up)
+			h2_release(&st);
+		settle(x);
+		return;
+	}
+	if ((what & H2_INTERIM) && x->state == XCHG_WAITING)
+		pass_interims(x);
+	if ((what & H2_HEAD) && x->state == XCHG_WAITING) {
+		if (st->fault == FAULT_HEAD_TOO_LARGE) {
+			attempt_failed(x, FAULT_UPSTREAM_BAD_RESPONSE);
+			settle(x);
+			return;
+		}
+		on_head(x, (what & H2_END) && !st->in.len && !st->trailers);
+	}
+	if ((what & H2_BODY) && st->in.len)
+		on_response_body(x);
+	if ((what & H2_END) && x->state == XCHG_STREAMING)
+		on_response_end(x);
+	if (what & H2_SENT)
+		credit(x->down, st->sent);
+	if (what & H2_CLOSED)
+		on_attempt_closed(x);
+	settle(x);
+}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reads a request head once: what feature it is, who asks, whether it may be tried
+ * twice, and the fields that go upstream (RFC 9110 7.6, RFC 9113 8). The codec has
+ * checked the syntax; here are the rules that need more than one field.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "firebreak/clock.h"
+#include "firebreak/crypt.h"
+#include "xchg_private.h"
+
+#define OURS 8 /* fields we may add */
+
+struct pseudo {
+	const struct h2_field *method, *scheme, *authority, *path, *protocol, *host;
+};
+
+static bool same(const struct h2_field *f, const char *text)
+{
+	return f && f->value_len == strlen(text) && !memcmp(f->value, text, f->value_len);
+}
+
+static void collect(const struct h2_head *h, struct pseudo *p)
+{
+	int i;
+
+	for (i = 0; i < h->count; i++) {
+		const struct h2_field *f = &h->field[i];
+
+		switch (f->token) {
+		case H2_METHOD: p->method = f; break;
+		case H2_SCHEME: p->scheme = f; break;
+		case H2_AUTHORITY: p->authority = f; break;
+		case H2_PATH: p->path = f; break;
+		case H2_PROTOCOL: p->protocol = f; break;
+		case H2_HOST: p->host = f; break;
+		default: break;
+		}
+	}
+}
+
+/* Is this connection the place to ask for `host` (RFC 9110 7.4)? The name the client
+ * asked TLS for, any name of the certificate, and, for a client that gave no name
+ * because it knows only an address, that address. */
+static bool authoritative(struct xchg *x, const char *host, size_t len)
+{
+	struct net_conn *c = h2_session_conn(x->client->session);
+	const char *sni = net_conn_sni(c);
+
+	if (sni ? strlen(sni) == len && !strncasecmp(sni, host, len) : host[0] == '[' || strspn(host, "0123456789.") == len)
+		return true;
+	return net_conn_covers(c, host, len);
+}
+
+/* Host and :authority must agree (RFC 9113 8.3.1); userinfo is not for http (RFC
+ * 9110 4.2.4). *host gets the name in lower case without the port. */
+static enum fault read_host(struct xchg *x, struct pseudo *p, char *host, size_t size, size_t *len)
+{
+	const struct h2_field *a = p->authority ? p->authority : p->host;
+	const uint8_t *colon;
+	size_t i, n;
+
+	*len = 0;
+	if (!a)
+		return FAULT_BAD_REQUEST;
+	if (p->authority && p->host &&
+	    (p->host->value_len != a->value_len || strncasecmp((const char *)p->host->value, (const char *)a->value, a->value_len)))
+		return FAULT_BAD_REQUEST;
+	if (!a->value_len || memchr(a->value, '@', a->value_len))
+		return FAULT_BAD_REQUEST;
+	n = a->value_len;
+	if (a->value[0] != '[' && (colon = memchr(a->value, ':', n)))
+		n = (size_t)(colon - a->value);
+	else if (a->value[0] == '[' && (colon = memchr(a->value, ']', n)))
+		n = (size_t)(colon - a->value) + 1;
+	if (n >= size)
+		return FAULT_BAD_REQUEST;
+	for (i = 0; i < n; i++)
+		host[i] = (char)(a->value[i] >= 'A' && a->value[i] <= 'Z' ? a->value[i] + 32 : a->value[i]);
+	host[n] = '\0';
+	*len = n;
+	if (x->client->tls) {
+		uint64_t h = crypt_hash64(host, n, x->w->hash_seed) | 1;
+
+		if (h != x->client->covered) {
+			if (!authoritative(x, host, n))
+				return FAULT_MISDIRECTED;
+			x->client->covered = h;
+		}
+	}
+	return FAULT_NONE;
+}
+
+static enum fault read_target(struct xchg *x, struct pseudo *p, const char *host, size_t host_len)
+{
+	struct route_hit hit;
+	size_t len, path_len;
+	bool unchanged;
+	char *out;
+
+	out = arena_alloc(&x->down->arena, p->path->value_len + 1);
+	if (!out)
+		return FAULT_NO_MEMORY;
+	if (route_normalise((const char *)p->path->value, p->path->value_len, out, &len, &path_len, &unchanged) != ROUTE_PATH_OK)
+		return FAULT_BAD_PATH;
+	x->target = unchanged ? (const char *)p->path->value : out;
+	x->target_len = (uint32_t)len;
+	x->path_len = (uint16_t)(path_len > UINT16_MAX ? UINT16_MAX : path_len);
+	hit = route_match(x->snap->routes, x->method, x->method_len, host, host_len, x->target, path_len);
+	x->ask.feature = hit.feature;
+	x->feature = &x->snap->conf->feature[hit.feature];
+	return FAULT_NONE;
+}
+
+/* RFC 9110 9.2.2; PATCH, POST, CONNECT only with a key the backend honours. */
+static bool method_idempotent(const char *m, size_t len)
+{
+	static const char *const safe[] = { "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE" };
+	size_t i;
+
+	for (i = 0; i < sizeof(safe) / sizeof(*safe); i++) {
+		if (len == strlen(safe[i]) && !memcmp(m, safe[i], len))
+			return true;
+	}
+	return false;
+}
+
+static bool named(const struct h2_field *f, const char *name)
+{
+	return name && f->name_len == strlen(name) && !memcmp(f->name, name, f->name_len);
+}
+
+/* The field the feature names, once: with two of them nobody knows whose request it
+ * is, and state must not be filed under either (P2). */
+static void read_identity(struct xchg *x, const struct h2_field *f)
+{
+	const char *value = (const char *)f->value;
+	size_t len = f->value_len;
+
+	if (x->feature->identity == CONF_IDENTITY_BEARER) {
+		if (f->token != H2_AUTHORIZATION)
+			return;
+		len = len > 7 && !strncasecmp(value, "bearer ", 7) ? len - 7 : 0;
+		value += 7;
+	} else if (x->feature->identity != CONF_IDENTITY_HEADER || !named(f, x->feature->identity_header)) {
+		return;
+	}
+	x->identity_len = x->identity ? 0 : (uint32_t)len;
+	x->identity = value;
+}
+
+static void read_other(struct xchg *x, const struct h2_field *f)
+{
+	static const char *const vary[3] = { "accept", "accept-encoding", "accept-language" };
+	struct cache_directives d;
+	int i;
+
+	if (f->token == H2_CACHE_CONTROL) {
+		cache_directives_init(&d);
+		cache_directives_parse(&d, (const char *)f->value, f->value_len);
+		x->request_no_store |= d.no_store;
+	}
+	if (f->token == H2_RANGE)
+		x->request_range = true;
+	if (f->token == H2_AUTHORIZATION)
+		x->authorized = true;
+	if (f->name[0] != 'a')
+		return;
+	for (i = 0; i < 3; i++) {
+		if (named(f, vary[i]))
+			x->vary[i] = f;
+	}
+}
+
+/* version-traceid-parentid-flags (W3C Trace Context 3.2): anything else is dropped,
+ * tracestate with it. */
+static bool traceparent_valid(const struct h2_field *f)
+{
+	size_t i;
+
+	if (f->value_len < 55 || f->value[2] != '-' || f->value[35] != '-' || f->value[52] != '-' ||
+	    (f->value[0] == 'f' && f->value[1] == 'f') || (f->value_len > 55 && f->value[0] == '0' && f->value[1] == '0'))
+		return false;
+	for (i = 0; i < 55; i++) {
+		uint8_t c = f->value[i];
+
+		if (i == 2 || i == 35 || i == 52)
+			continue;
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+			return false;
+	}
+	return memcmp(f->value + 3, "00000000000000000000000000000000", 32) && memcmp(f->value + 36, "0000000000000000", 16);
+}
+
+struct forwarded {
+	const struct h2_field *xff, *forwarded;
+	bool proto, id, traced;
+};
+
+/* True when the field goes on as it is. */
+static bool pass(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
+{
+	bool trusted = x->client->trusted;
+
+	switch (f->token) {
+	case H2_METHOD:
+	case H2_SCHEME:
+	case H2_AUTHORITY:
+	case H2_PATH:
+	case H2_PROTOCOL:
+	case H2_HOST: /* became :authority */
+	case H2_CONNECTION:
+	case H2_KEEP_ALIVE:
+	case H2_PROXY_CONNECTION:
+	case H2_UPGRADE:
+	case H2_TRANSFER_ENCODING:
+		return false;
+	case H2_TE:
+		return f->value_len == 8 && !strncasecmp((const char *)f->value, "trailers", 8);
+	case H2_X_FORWARDED_FOR:
+		if (trusted)
+			fw->xff = f;
+		return false;
+	case H2_FORWARDED:
+		if (trusted)
+			fw->forwarded = f;
+		return false;
+	case H2_X_FORWARDED_PROTO:
+		fw->proto |= trusted;
+		return trusted;
+	case H2_X_FORWARDED_HOST:
+	case H2_X_FORWARDED_PORT:
+		return trusted;
+	case H2_X_REQUEST_ID:
+		fw->id |= trusted;
+		return trusted;
+	case H2_TRACEPARENT:
+		fw->traced = traceparent_valid(f);
+		return fw->traced;
+	case H2_TRACESTATE:
+		return fw->traced;
+	default:
+		return true;
+	}
+}
+
+static struct h2_field *add(struct xchg *x, enum h2_token token, const char *value, size_t len)
+{
+	struct h2_field *f = &x->field[x->fields++];
+
+	*f = field_make(token, h2_token_name(token), value, len);
+	return f;
+}
+
+static const char *append_to(struct xchg *x, const struct h2_field *old, const char *text)
+{
+	return old ? arena_printf(&x->down->arena, "%.*s, %s", (int)old->value_len, old->value, text) : text;
+}
+
+static enum fault add_ours(struct xchg *x, const struct forwarded *fw)
+{
+	const struct conf_headers *h = &x->snap->conf->headers;
+	const char *text;
+
+	if (h->via)
+		add(x, H2_VIA, "2 firebreak", 11);
+	if (h->x_forwarded) {
+		text = append_to(x, fw->xff, x->client->text);
+		if (!text)
+			return FAULT_NO_MEMORY;
+		add(x, H2_X_FORWARDED_FOR, text, strlen(text));
+		if (!fw->proto)
+			add(x, H2_X_FORWARDED_PROTO, x->client->tls ? "https" : "http", x->client->tls ? 5 : 4);
+	} else if (fw->xff) {
+		x->field[x->fields++] = *fw->xff;
+	}
+	if (h->forwarded) { /* RFC 7239: an IPv6 address is bracketed and quoted */
+		text = arena_printf(&x->down->arena, strchr(x->client->text, ':') ? "for=\"[%s]\";proto=%s" : "for=%s;proto=%s",
+				    x->client->text, x->client->tls ? "https" : "http");
+		text = text ? append_to(x, fw->forwarded, text) : NULL;
+		if (!text)
+			return FAULT_NO_MEMORY;
+		add(x, H2_FORWARDED, text, strlen(text));
+	} else if (fw->forwarded) {
+		x->field[x->fields++] = *fw->forwarded;
+	}
+	if (h->request_id && !fw->id)
+		add(x, H2_X_REQUEST_ID, x->id, 16)->flags |= H2_FIELD_SENSITIVE; /* unique: not for the HPACK table */
+	return FAULT_NONE;
+}
+
+static enum fault read_fields(struct xchg *x, struct pseudo *p)
+{
+	const struct h2_head *h = x->down->head;
+	const struct h2_field *a = p->authority ? p->authority : p->host;
+	struct forwarded fw = { 0 };
+	uint64_t limit = x->feature->body_limit;
+	int i;
+
+	x->field = arena_alloc(&x->down->arena, (h->count + OURS) * sizeof(*x->field));
+	if (!x->field)
+		return FAULT_NO_MEMORY;
+	x->field[x->fields++] = *p->method;
+	if (p->protocol)
+		x->field[x->fields++] = *p->protocol;
+	x->field[x->fields++] = *p->scheme;
+	add(x, H2_AUTHORITY, (const char *)a->value, a->value_len);
+	add(x, H2_PATH, x->target, x->target_len);
+	for (i = 0; i < h->count; i++) {
+		const struct h2_field *f = &h->field[i];
+
+		if (f->name[0] != ':') {
+			if (x->feature->identity != CONF_IDENTITY_NONE)
+				read_identity(x, f);
+			if (f->token == H2_CONTENT_TYPE && f->value_len >= 16 && !memcmp(f->value, "application/grpc", 16))
+				x->grpc = true;
+			if (named(f, x->feature->idempotency_header) && f->value_len)
+				x->idempotent = true;
+			if (x->ask.readable)
+				read_other(x, f);
+			if (f->token == H2_CONTENT_LENGTH && limit && decimal(f) > limit)
+				return FAULT_BODY_TOO_LARGE;
+		}
+		if (pass(x, f, &fw))
+			x->field[x->fields++] = *f;
+	}
+	return add_ours(x, &fw);
+}
+
+static void make_id(struct xchg *x)
+{
+	static const char hex[] = "0123456789abcdef";
+	uint64_t v = (uint64_t)x->w->id_prefix << 32 | x->w->id_next++;
+	int i;
+
+	for (i = 15; i >= 0; i--, v >>= 4)
+		x->id[i] = hex[v & 15];
+	x->id[16] = '\0';
+}
+
+enum fault request_read(struct xchg *x)
+{
+	struct pseudo p = { 0 };
+	char host[256];
+	size_t host_len;
+	enum fault f;
+
+	make_id(x);
+	/* A request that cannot be read is still accounted for: as one nobody named. */
+	x->feature = &x->snap->conf->feature[x->snap->conf->features - 1];
+	x->ask.feature = (uint8_t)(x->snap->conf->features - 1);
+	if (x->down->fault == FAULT_HEAD_TOO_LARGE)
+		return FAULT_HEAD_TOO_LARGE;
+	collect(x->down->head, &p);
+	if (!p.method)
+		return FAULT_BAD_REQUEST;
+	x->method = (const char *)p.method->value;
+	x->method_len = (uint32_t)p.method->value_len;
+	x->connect = same(p.method, "CONNECT");
+	if (x->connect && !p.protocol)
+		return FAULT_CONNECT_UNWANTED;
+	if (!p.path || !p.scheme || (!same(p.scheme, "http") && !same(p.scheme, "https")))
+		return FAULT_BAD_REQUEST;
+	x->is_head = same(p.method, "HEAD");
+	x->ask.readable = x->is_head || same(p.method, "GET");
+	x->idempotent = method_idempotent(x->method, x->method_len);
+	f = read_host(x, &p, host, sizeof(host), &host_len);
+	if (f == FAULT_NONE)
+		f = read_target(x, &p, host, host_len);
+	if (f == FAULT_NONE && x->connect && !x->feature->connect)
+		f = FAULT_CONNECT_UNWANTED;
+	if (f == FAULT_NONE)
+		f = read_fields(x, &p);
+	x->ask.has_identity = x->identity_len > 0;
+	return f;
+}
+
+/* The key of this request's recent state; false when it may have none. */
+bool request_key(struct xchg *x, struct cache_key *key)
+{
+	char vary[512];
+	size_t n = 0;
+	int i;
+
+	if (!x->feature->keep_state || !x->ask.readable || (!x->feature->shared_state && !x->identity_len))
+		return false;
+	for (i = 0; i < 3; i++) {
+		size_t len = x->vary[i] ? x->vary[i]->value_len : 0;
+
+		if (n + len + 1 > sizeof(vary))
+			return false;
+		if (len)
+			memcpy(vary + n, x->vary[i]->value, len);
+		n += len;
+		vary[n++] = '\n';
+	}
+	return cache_key(x->w->cache, x->feature, "GET", 3, x->target, x->target_len, vary, n, x->identity, x->identity_len, key);
+}
+
+struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, uint16_t *n)
+{
+	struct h2_field *out = arena_alloc(&st->arena, h->count * sizeof(*out) + 1);
+	int i;
+
+	*n = 0;
+	for (i = 0; out && i < h->count; i++) {
+		/* Framing, routing and connection fields have no place in trailers (RFC 9110 6.5.1). */
+		switch (h->field[i].token) {
+		case H2_CONTENT_LENGTH:
+		case H2_TE:
+		case H2_HOST:
+		case H2_CONNECTION:
+		case H2_KEEP_ALIVE:
+		case H2_PROXY_CONNECTION:
+		case H2_TRANSFER_ENCODING:
+		case H2_UPGRADE:
+		case H2_TRAILER:
+		case H2_AUTHORIZATION:
+		case H2_CONTENT_TYPE:
+		case H2_RANGE:
+		case H2_MAX_FORWARDS:
+			continue;
+		default:
+			out[(*n)++] = h->field[i];
+		}
+	}
+	return out;
+}

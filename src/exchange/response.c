@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The response on its way down: its fields, and the copy that becomes recent state.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "firebreak/clock.h"
+#include "xchg_private.h"
+
+struct h2_field *response_fields(struct xchg *x, const struct h2_head *h, uint16_t *n)
+{
+	uint16_t i, kept = 0;
+
+	for (i = 0; i < h->count; i++) {
+		switch (h->field[i].token) {
+		case H2_CONNECTION:
+		case H2_KEEP_ALIVE:
+		case H2_PROXY_CONNECTION:
+		case H2_TRANSFER_ENCODING:
+		case H2_UPGRADE:
+			continue;
+		default:
+			if (kept != i)
+				h->field[kept] = h->field[i];
+			kept++;
+		}
+	}
+	*n = kept;
+	return h->field;
+}
+
+/* Only what our key covers: accept, accept-encoding, accept-language. */
+static bool vary_covered(const struct h2_field *f)
+{
+	static const char *const covered[] = { "accept", "accept-encoding", "accept-language" };
+	const char *p = (const char *)f->value, *end = p + f->value_len;
+	size_t n, i;
+
+	while (p < end) {
+		while (p < end && (*p == ' ' || *p == '\t' || *p == ','))
+			p++;
+		for (n = 0; p + n < end && p[n] != ',' && p[n] != ' ' && p[n] != '\t'; n++)
+			;
+		for (i = 0; n && i < 3; i++) {
+			if (strlen(covered[i]) == n && !strncasecmp(p, covered[i], n))
+				break;
+		}
+		if (n && i == 3)
+			return false;
+		p += n;
+	}
+	return true;
+}
+
+void response_capture_begin(struct xchg *x, const struct h2_head *h)
+{
+	struct cache_directives asked, told;
+	bool cookie = false, vary_bad = false;
+	uint64_t length = 0;
+	int i;
+
+	if (!x->feature->keep_state || x->is_head || h->status != 200)
+		return;
+	cache_directives_init(&asked);
+	cache_directives_init(&told);
+	asked.no_store = x->request_no_store;
+	for (i = 0; i < h->count; i++) {
+		const struct h2_field *f = &h->field[i];
+
+		if (f->token == H2_CACHE_CONTROL)
+			cache_directives_parse(&told, (const char *)f->value, f->value_len);
+		else if (f->token == H2_SET_COOKIE)
+			cookie = true;
+		else if (f->token == H2_VARY)
+			vary_bad |= !vary_covered(f);
+		else if (f->token == H2_CONTENT_LENGTH)
+			length = decimal(f);
+	}
+	if (length > x->snap->conf->cache.max_entry_bytes ||
+	    !cache_storable(h->status, &asked, &told, cookie, vary_bad, x->request_range) ||
+	    (x->feature->shared_state && !cache_shareable(&told, x->authorized)) || !request_key(x, &x->key))
+		return;
+	x->capture = true;
+	x->kept = h->field;
+	x->kept_count = h->count;
+}
+
+/* The body has arrived whole. */
+void response_capture_end(struct xchg *x)
+{
+	if (!x->capture)
+		return;
+	x->capture = false;
+	cache_put(x->w->cache, &x->key, 200, x->kept, x->kept_count, &x->captured, x->feature->stale_fresh_s, clock_wall());
+	buf_clear(&x->captured);
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker process: one loop, its own listening sockets, sessions, pools, Redis
+ * connection. It listens to the supervisor on command_fd and reads the board once
+ * per turn; it never waits for either.
+ *
+ * A new configuration is prepared at once but put in force only when control has
+ * published the live part made for it (or two seconds are over), so that indices and
+ * overrides always belong together.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "firebreak/clock.h"
+#include "firebreak/crypt.h"
+#include "firebreak/log.h"
+#include "firebreak/proc.h"
+#include "xchg_private.h"
+
+#define PENDING_MAX (2 * CLOCK_SEC)
+
+uint64_t worker_random(struct worker *w)
+{
+	w->random ^= w->random << 13;
+	w->random ^= w->random >> 7;
+	w->random ^= w->random << 17;
+	return w->random;
+}
+
+/* ---- configuration ---- */
+
+static bool same_names(const struct conf *a, const struct conf *b)
+{
+	size_t i;
+
+	if (a->features != b->features || a->datacenters != b->datacenters)
+		return false;
+	for (i = 0; i < a->features; i++) {
+		if (strcmp(a->feature[i].name, b->feature[i].name))
+			return false;
+	}
+	for (i = 0; i < a->datacenters; i++) {
+		if (strcmp(a->datacenter[i].name, b->datacenter[i].name))
+			return false;
+	}
+	return true;
+}
+
+static void replace_redis(struct worker *w)
+{
+	const struct conf *conf = w->snap->conf;
+	struct rds_client *old = w->rds;
+
+	w->rds = conf->redis.enabled ? rds_create(w->loop, &conf->redis, &w->part->tm) : NULL;
+	cache_configure(w->cache, conf, w->rds);
+	rds_destroy(old);
+}
+
+static void put_in_force(struct worker *w, const struct board_live *live)
+{
+	struct snapshot *old = w->snap;
+	struct tm_worker *tm = &w->part->tm;
+
+	w->snap = w->pending;
+	w->pending = NULL;
+	if (!same_names(old->conf, w->snap->conf)) {
+		/* Counters are by index: under new names they start anew. */
+		memset(tm->exchange, 0, sizeof(tm->exchange));
+		memset(tm->latency, 0, sizeof(tm->latency));
+	}
+	w->live = *live;
+	w->down.limits = &w->snap->conf->limits;
+	w->down.connect_protocol = w->snap->connect_protocol;
+	buf_memory_limit(w->snap->conf->limits.memory_bytes);
+	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
+	dc_pool_reconfigure(w->pool, w->snap->conf, w->part);
+	replace_redis(w);
+	w->part->generation = w->snap->conf->generation;
+	snapshot_put(old);
+	log_event(LOG_LEVEL_INFO, "config.applied", NULL);
+}
+
+static void take_config(struct worker *w, struct proc_message m)
+{
+	struct conf_errors *errors = conf_errors_create();
+	unsigned long len;
+	char why[256], *text = m.fd >= 0 ? proc_bytes_from_fd(m.fd, &len) : NULL;
+	struct conf *conf = text && errors ? (struct conf *)(uintptr_t)conf_load(w->snap->conf->path, text, len, errors) : NULL;
+	struct snapshot *s = NULL;
+
+	if (m.fd >= 0)
+		close(m.fd);
+	free(text);
+	if (conf) {
+		conf->generation = m.number;
+		s = snapshot_create(conf, w->ticket_key, why);
+	}
+	conf_errors_destroy(errors);
+	if (!s) {
+		log_event(LOG_LEVEL_ERROR, "config.rejected", "why", conf ? why : "it no longer loads", NULL);
+		return;
+	}
+	snapshot_put(w->pending);
+	w->pending = s;
+	w->pending_until = clock_now() + PENDING_MAX;
+	net_loop_again(w->loop);
+}
+
+static void read_board(struct worker *w)
+{
+	struct board_live live = { .version = w->live.version };
+	bool newer = board_read(w->board, &live);
+
+	if (newer && live.generation == w->snap->conf->generation && !w->pending) {
+		w->live = live;
+		w->part->live_version = live.version;
+	} else if (w->pending) {
+		if (newer && live.generation == w->pending->conf->generation) {
+			put_in_force(w, &live);
+			w->part->live_version = live.version;
+		} else if (clock_now() > w->pending_until) {
+			snapshot_default_live(w->pending, &live);
+			live.version = w->live.version;
+			put_in_force(w, &live);
+		}
+	}
+}
+
+/* ---- the turn ---- */
+
+static void on_turn(void *arg)
+{
+	struct worker *w = arg;
+	struct tm_worker *tm = &w->part->tm;
+
+	read_board(w);
+	h2_pump_all(&w->down);
+	dc_pool_pump(w->pool);
+	if (w->rds)
+		rds_pump(w->rds);
+	w->part->heartbeat++;
+	tm_add(tm, TM_TURNS, 1);
+	tm_set(tm, TM_DOWNSTREAM_OPEN, w->down.count);
+	tm_set(tm, TM_DOWNSTREAM_STREAMS, w->exchanges);
+	tm_set(tm, TM_BUFFER_BYTES, buf_memory());
+	tm_set(tm, TM_LOG_DROPPED, log_dropped());
+	if (w->draining && !w->down.count)
+		net_loop_stop(w->loop);
+}
+
+/* A turn at least this often: the board must be read and the heartbeat seen also
+ * when no client does anything. */
+#define TICK (50 * CLOCK_MS)
+
+static void on_tick(struct net_timer *t)
+{
+	struct worker *w = list_entry(t, struct worker, tick);
+
+	net_timer_arm(w->loop, t, clock_now() + TICK);
+}
+
+/* ---- ending ---- */
+
+static void on_drain_over(struct net_timer *t)
+{
+	struct worker *w = list_entry(t, struct worker, drain_timer);
+
+	log_event(LOG_LEVEL_WARN, "drain.cut", NULL);
+	net_loop_stop(w->loop);
+}
+
+static void drain(struct worker *w)
+{
+	struct list *node, *next;
+	size_t i;
+
+	if (w->draining)
+		return;
+	w->draining = true;
+	for (i = 0; i < CONF_MAX_LISTENERS; i++) {
+		if (w->listener[i])
+			net_listener_destroy(w->listener[i]);
+		w->listener[i] = NULL;
+	}
+	downstream_finish(w);
+	for (node = w->down.sessions.next; node != &w->down.sessions; node = next) {
+		next = node->next;
+		h2_shutdown(h2_session_from_node(node));
+	}
+	net_timer_arm(w->loop, &w->drain_timer, clock_now() + w->snap->conf->drain_timeout_ms * CLOCK_MS);
+}
+
+static void on_command(void *arg)
+{
+	struct worker *w = arg;
+	struct proc_message m;
+
+	for (;;) {
+		m = proc_receive(w->command_fd);
+		switch (m.command) {
+		case PROC_NONE:
+			return;
+		case PROC_CONFIG:
+			take_config(w, m);
+			break;
+		case PROC_REOPEN:
+			log_reopen();
+			break;
+		case PROC_STOP:
+			net_loop_stop(w->loop);
+			return;
+		case PROC_GONE:
+			net_unwatch(w->commands); /* nothing more will come from there */
+			w->commands = NULL;
+			drain(w);
+			return;
+		case PROC_DRAIN:
+			drain(w);
+			break;
+		}
+	}
+}
+
+/* ---- start ---- */
+
+static bool seed(struct worker *w)
+{
+	return crypt_init() && crypt_random(&w->random, sizeof(w->random)) && (w->random |= 1) &&
+	       crypt_random(&w->hash_seed, sizeof(w->hash_seed)) && crypt_random(&w->id_prefix, sizeof(w->id_prefix));
+}
+
+static bool start(struct worker *w, const struct xchg_worker_args *args)
+{
+	const struct conf *conf = w->snap->conf;
+	size_t i;
+
+	w->loop = net_loop_create();
+	if (!w->loop || !downstream_init(w))
+		return false;
+	h2_context_init(&w->down, w->loop, &conf->limits, true);
+	w->down.connect_protocol = w->snap->connect_protocol;
+	w->down.faults = w->part->tm.fault;
+	w->down.handler = (struct h2_handler){ xchg_on_stream, xchg_on_down };
+	w->down.owner.on_closed = downstream_closed;
+	w->pool = dc_pool_create(w->loop, conf, &w->live, w->part, xchg_on_up);
+	if (conf->redis.enabled)
+		w->rds = rds_create(w->loop, &conf->redis, &w->part->tm);
+	w->cache = cache_create(conf, args->secret, w->rds, &w->part->tm);
+	if (!w->pool || !w->cache || (conf->redis.enabled && !w->rds))
+		return false;
+	for (i = 0; i < conf->listeners; i++) {
+		w->listener_user[i].w = w;
+		w->listener_user[i].index = (unsigned)i;
+		w->listener[i] = net_listener_create(w->loop, args->listen_fd[i], downstream_accept, &w->listener_user[i]);
+		if (!w->listener[i])
+			return false;
+	}
+	w->commands = net_watch(w->loop, w->command_fd, on_command, w);
+	net_timer_init(&w->drain_timer, on_drain_over);
+	net_timer_init(&w->tick, on_tick);
+	on_tick(&w->tick);
+	net_loop_hook(w->loop, on_turn, w);
+	return w->commands != NULL;
+}
+
+static void finish(struct worker *w)
+{
+	struct list *node;
+	size_t i;
+
+	/* What is still open is told so; two turns carry the GOAWAYs out. */
+	while ((node = list_first(&w->down.sessions)) && w->draining) {
+		h2_close(h2_session_from_node(node), FAULT_SHUTTING_DOWN);
+		net_loop_turn(w->loop, 0);
+	}
+	dc_pool_shutdown(w->pool);
+	net_loop_turn(w->loop, 0);
+	net_loop_hook(w->loop, NULL, NULL);
+	dc_pool_destroy(w->pool);
+	cache_destroy(w->cache);
+	rds_destroy(w->rds);
+	for (i = 0; i < CONF_MAX_LISTENERS; i++)
+		net_listener_destroy(w->listener[i]);
+	net_unwatch(w->commands);
+	net_loop_turn(w->loop, 0);
+	net_loop_destroy(w->loop);
+	snapshot_put(w->pending);
+	snapshot_put(w->snap);
+	log_flush();
+}
+
+int xchg_worker_run(const struct xchg_worker_args *args)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	char role[32], why[256];
+
+	if (!w)
+		return 1;
+	snprintf(role, sizeof(role), "worker %u", args->index);
+	log_role(role);
+	w->index = args->index;
+	w->board = args->board;
+	w->part = board_worker(args->board, args->index);
+	w->secret = args->secret;
+	w->ticket_key = args->ticket_key;
+	w->command_fd = args->command_fd;
+	w->snap = snapshot_create(args->conf, args->ticket_key, why);
+	if (!w->snap || !seed(w)) {
+		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", w->snap ? "no random bytes" : why, NULL);
+		log_flush();
+		return 1;
+	}
+	snapshot_default_live(w->snap, &w->live);
+	buf_memory_limit(w->snap->conf->limits.memory_bytes);
+	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
+	w->part->generation = w->snap->conf->generation;
+	if (!start(w, args)) {
+		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", "out of memory or descriptors", NULL);
+		log_flush();
+		return 1;
+	}
+	log_event(LOG_LEVEL_INFO, "worker.started", NULL);
+	net_loop_run(w->loop);
+	finish(w);
+	free(w);
+	return 0;
+}

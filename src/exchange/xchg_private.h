@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inside exchange/: the worker, the snapshot it serves by, and one exchange.
+ *
+ *   worker.c      the process: loop hook, commands from the supervisor, draining
+ *   downstream.c  accepting clients: limits, PROXY header, sessions
+ *   snapshot.c    an immutable configuration, compiled: plan, routes, trusted networks
+ *   exchange.c    the state machine
+ *   request.c     what was asked, and the fields that go upstream
+ *   response.c    the fields that go downstream; what is kept as recent state
+ *   answer.c      answers of our own: refusals, stale state
+ *   budget.c      how many retries are left
+ *   record.c      the one telemetry record and access-log line of an exchange
+ */
+#ifndef XCHG_PRIVATE_H
+#define XCHG_PRIVATE_H
+
+#include "firebreak/board.h"
+#include "firebreak/cache.h"
+#include "firebreak/conf.h"
+#include "firebreak/dc_pool.h"
+#include "firebreak/degrade.h"
+#include "firebreak/exchange.h"
+#include "firebreak/h2.h"
+#include "firebreak/net.h"
+#include "firebreak/redis.h"
+#include "firebreak/route.h"
+
+#define XCHG_MAGIC 0x78636867u
+#define INET6_TEXT 48
+
+/* owned by: the worker and every exchange that began under it (counted)
+ * freed by: the last snapshot_put */
+struct snapshot {
+	unsigned refs;
+	const struct conf *conf;
+	struct degrade_plan plan;
+	struct route_table *routes;
+	struct net_cidr *trusted;
+	size_t trusted_count;
+	struct net_tls *tls[CONF_MAX_LISTENERS];
+	bool connect_protocol; /* some feature allows extended CONNECT */
+};
+
+struct snapshot *snapshot_create(const struct conf *conf, const unsigned char *ticket_key, char *why);
+struct snapshot *snapshot_get(struct snapshot *s);
+void snapshot_put(struct snapshot *s);
+bool snapshot_trusts(const struct snapshot *s, const struct net_addr *peer);
+/* What a worker assumes before control has spoken: everything up, nothing forced. */
+void snapshot_default_live(const struct snapshot *s, struct board_live *live);
+
+/* Tokens grow with traffic and fade over about ten seconds. */
+struct budget {
+	double tokens;
+	int64_t at;
+};
+void budget_request(struct budget *b, const struct conf_retry *c, int64_t now);
+bool budget_take(struct budget *b, const struct conf_retry *c, int64_t now);
+
+struct worker {
+	unsigned index;
+	struct board *board;
+	struct board_worker *part;
+	struct board_live live;
+	struct net_loop *loop;
+	struct snapshot *snap, *pending;
+	int64_t pending_until;
+	struct h2_context down;
+	struct dc_pool *pool;
+	struct rds_client *rds;
+	struct cache *cache;
+	struct net_listener *listener[CONF_MAX_LISTENERS];
+	struct listener_user {
+		struct worker *w;
+		unsigned index;
+	} listener_user[CONF_MAX_LISTENERS];
+	struct net_watch *commands;
+	struct net_timer drain_timer, tick;
+	bool draining;
+	int exit_code;
+	struct addresses *addresses;  /* connections by client address */
+	struct list waiting;          /* connections whose PROXY header is on its way */
+	size_t waiting_count;
+	struct budget budget;
+	uint64_t random;              /* xorshift state: jitter and choice, not secrets */
+	uint64_t hash_seed;
+	uint32_t id_prefix, id_next;  /* request ids */
+	const unsigned char *secret, *ticket_key;
+	int command_fd;
+	size_t exchanges;
+};
+
+uint64_t worker_random(struct worker *w);
+
+/* One client connection. owned by: its session (as owner); freed by: on_closed */
+struct downstream {
+	struct worker *w;
+	struct h2_session *session;
+	struct net_addr peer;
+	uint64_t address_key;
+	bool trusted, tls;
+	uint64_t covered; /* hash of the last host found covered by our certificate */
+	char text[INET6_TEXT]; /* peer address for x-forwarded-for */
+};
+
+bool downstream_init(struct worker *w);
+void downstream_finish(struct worker *w);
+void downstream_accept(void *user, struct net_accepted a);
+void downstream_closed(void *owner, enum fault fault);
+
+enum xchg_state {
+	XCHG_ROUTING,   /* the head is being looked at */
+	XCHG_WAITING,   /* forwarded, no response head yet */
+	XCHG_STREAMING, /* the response is on its way */
+	XCHG_LOOKING,   /* recent state is being fetched */
+	XCHG_ANSWERED,  /* our own answer is on its way */
+	XCHG_OVER,      /* recorded; waits for its streams to be closed */
+};
+
+/* owned by: the worker, reached through the user pointers of its streams
+ * freed by: settle() in exchange.c once every stream has closed and no lookup is out */
+struct xchg {
+	uint32_t magic;
+	enum xchg_state state;
+	struct worker *w;
+	struct downstream *client; /* NULL once the downstream stream has closed */
+	struct snapshot *snap;
+	const struct conf_feature *feature;
+	struct h2_stream *down, *up;
+	unsigned attempts_open; /* upstream streams, abandoned ones included */
+	bool looking;           /* a cache_get is out */
+	struct net_timer timer;
+	/* the request */
+	struct degrade_request ask;
+	struct degrade_decision decision;
+	struct h2_field *field; /* as sent upstream */
+	uint16_t fields;
+	const char *method, *target, *identity;
+	uint32_t method_len, target_len, identity_len;
+	uint16_t path_len;
+	bool is_head, idempotent, grpc, connect, request_no_store, request_range, authorized;
+	const struct h2_field *vary[3]; /* accept, accept-encoding, accept-language */
+	struct buf replay;      /* request body kept for another try */
+	bool replay_lost;
+	/* the attempts */
+	struct dc_want want;
+	bool attempting;        /* dc_pool_result is owed */
+	int endpoint;           /* of the last attempt, -1: none */
+	uint64_t generation;    /* of the configuration the endpoint index belongs to */
+	int64_t started, attempt_at, head_at;
+	/* the answer */
+	int status;
+	enum fault fault;
+	enum tm_outcome outcome;
+	bool capture;
+	struct cache_key key;
+	struct buf captured;
+	struct h2_field *kept;
+	uint16_t kept_count;
+	char id[17];
+};
+
+/* request.c: reads the head of x->down. FAULT_NONE, or what to refuse it with. */
+enum fault request_read(struct xchg *x);
+bool request_key(struct xchg *x, struct cache_key *key);
+/* Trailers as they may go on; *n fields in the stream's arena. */
+struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, uint16_t *n);
+
+/* response.c */
+struct h2_field *response_fields(struct xchg *x, const struct h2_head *h, uint16_t *n);
+void response_capture_begin(struct xchg *x, const struct h2_head *h);
+void response_capture_end(struct xchg *x);
+
+/* answer.c: both end the exchange's work on the answer. */
+void answer_refuse(struct xchg *x, enum fault fault);
+void answer_stale(struct xchg *x, struct cache_answer *a);
+
+/* record.c */
+void record_exchange(struct xchg *x);
+
+/* exchange.c */
+void xchg_on_stream(void *owner, struct h2_stream *st);
+void xchg_on_down(struct h2_stream *st, uint32_t what);
+void xchg_on_up(struct h2_stream *st, uint32_t what);
+
+/* The value of a content-length: digits only, the codec has checked. */
+static inline uint64_t decimal(const struct h2_field *f)
+{
+	uint64_t v = 0;
+	size_t i;
+
+	for (i = 0; i < f->value_len && i < 19; i++)
+		v = v * 10 + (uint64_t)(f->value[i] - '0');
+	return v;
+}
+
+/* A field of ours. Name and value must outlive the stream. */
+static inline struct h2_field field_make(enum h2_token token, const char *name, const char *value, size_t value_len)
+{
+	struct h2_field f = { .name = (const uint8_t *)name, .value = (const uint8_t *)value, .value_len = value_len,
+			      .flags = H2_FIELD_KEEP, .token = (uint8_t)token };
+
+	f.name_len = __builtin_strlen(name);
+	return f;
+}
+
+#endif

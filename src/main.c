@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * firebreak: the command line. Exit codes: 0, 1 could not run, 64 usage, 78 bad
+ * configuration (sysexits). The service itself is supervisor.c.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "firebreak/degrade.h"
+#include "firebreak/route.h"
+#include "supervisor.h"
+
+const char *argp_program_version = "firebreak " FIREBREAK_VERSION;
+
+struct options {
+	const char *config;
+	enum { RUN, CHECK_ONLY, DUMP, DOCUMENT } what;
+};
+
+static const struct argp_option options[] = {
+	{ "config", 'c', "FILE", 0, "configuration (default /etc/firebreak/firebreak.yaml)", 0 },
+	{ "check", 't', NULL, 0, "check the configuration, print every error, exit", 0 },
+	{ "dump-config", 'T', NULL, 0, "print the configuration in force, defaults filled in, and exit", 0 },
+	{ "document-config", 'D', NULL, 0, "print every key with its default, range and meaning as runnable YAML, and exit", 0 },
+	{ 0 },
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct options *o = state->input;
+
+	switch (key) {
+	case 'c': o->config = arg; return 0;
+	case 't': o->what = CHECK_ONLY; return 0;
+	case 'T': o->what = DUMP; return 0;
+	case 'D': o->what = DOCUMENT; return 0;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static char *read_file(const char *path, unsigned long *len)
+{
+	FILE *f = fopen(path, "re");
+	char *text = NULL, *more;
+	size_t size = 0, n;
+
+	*len = 0;
+	if (!f)
+		return NULL;
+	do {
+		more = realloc(text, size + 65536 + 1);
+		if (!more)
+			break;
+		text = more;
+		n = fread(text + size, 1, 65536, f);
+		size += n;
+	} while (n == 65536 && size < (8 << 20));
+	if (ferror(f) || !text) {
+		free(text);
+		text = NULL;
+	} else {
+		text[size] = '\0';
+	}
+	fclose(f);
+	*len = size;
+	return text;
+}
+
+const struct conf *load_checked(const char *path, FILE *out, char **text, unsigned long *len)
+{
+	struct conf_errors *errors = conf_errors_create();
+	const struct conf *conf = NULL;
+	struct degrade_plan plan;
+	unsigned long n;
+	char *bytes = read_file(path, &n);
+
+	if (!bytes || !errors) {
+		fprintf(out, "%s: error: cannot be read: %s\n", path, strerror(errno));
+		free(bytes);
+		conf_errors_destroy(errors);
+		return NULL;
+	}
+	conf = conf_load(path, bytes, n, errors);
+	if (conf) {
+		route_check(conf, errors, conf_errors_add);
+		degrade_compile(conf, &plan, errors, conf_errors_add);
+		if (conf_errors_count(errors)) {
+			conf_free(conf);
+			conf = NULL;
+		}
+	}
+	if (!conf)
+		conf_errors_print(errors, path, out);
+	conf_errors_destroy(errors);
+	if (conf && text) {
+		*text = bytes;
+		*len = n;
+	} else {
+		free(bytes);
+	}
+	return conf;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = { options, parse, NULL, "An HTTP/2 reverse proxy that keeps core messaging going.", NULL, NULL, NULL };
+	struct options o = { .config = "/etc/firebreak/firebreak.yaml" };
+	const struct conf *conf;
+
+	argp_err_exit_status = EX_USAGE;
+	argp_parse(&argp, argc, argv, 0, NULL, &o);
+	if (o.what == DOCUMENT) {
+		conf_document(stdout);
+		return 0;
+	}
+	conf = load_checked(o.config, stderr, NULL, NULL);
+	if (!conf)
+		return EX_CONFIG;
+	if (o.what == RUN)
+		return supervise(conf);
+	if (o.what == DUMP)
+		conf_dump(conf, stdout);
+	else
+		printf("%s: ok\n", o.config);
+	conf_free(conf);
+	return 0;
+}
