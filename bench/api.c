@@ -177,10 +177,10 @@ static void join(struct call *c)
 	answer_json(c, 200, &b, ok);
 }
 
-/* ?of=bob,carol: who was seen in the last minute. */
+/* /{user}, or ?of=bob,carol: who was seen in the last minute. */
 static void presence(struct call *c)
 {
-	struct slice of = call_query(c, "of");
+	struct slice of = c->param[0].p ? c->param[0] : call_query(c, "of");
 	const char *p = of.p, *end = p ? p + of.len : NULL, *stop;
 	int64_t now = clock_wall() / CLOCK_MS, last;
 	struct buf b = { 0 };
@@ -290,6 +290,8 @@ const struct call_route api_routes[] = {
 	{ "GET", "/v1/sync", ROUTE_USER, sync_all },
 	{ "GET", "/v1/presence", ROUTE_USER, presence },
 	{ "PUT", "/v1/presence", ROUTE_USER, presence },
+	{ "GET", "/v1/presence/{user}", ROUTE_USER, presence },
+	{ "PUT", "/v1/presence/{user}", ROUTE_USER, presence },
 	{ "PUT", "/v1/rooms/{room}", ROUTE_USER, join },
 	{ "GET", "/v1/events", ROUTE_USER, events },
 	{ "POST", "/v1/media", ROUTE_USER | ROUTE_RAW, files_upload_media },

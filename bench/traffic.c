@@ -95,7 +95,7 @@ static void fill(struct request *r, unsigned user)
 		snprintf(r->path, sizeof(r->path), "/v1/sync");
 		break;
 	case FEATURE_PRESENCE:
-		snprintf(r->path, sizeof(r->path), "/v1/presence?of=u%llu-%u", seed, (user + 1) % l->o.users);
+		snprintf(r->path, sizeof(r->path), "/v1/presence/u%llu-%u", seed, (user + 1) % l->o.users);
 		break;
 	case FEATURE_MEDIA:
 		r->method = upload ? "POST" : "GET";
