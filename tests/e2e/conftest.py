@@ -77,13 +77,13 @@ class World:
     def config(self, **more):
         return config.Config(self.folder, self.certs, **more)
 
-    def proxy(self, cfg=None, plain=False, wait=True, env=None, limits=None, **more):
+    def proxy(self, cfg=None, plain=False, wait=True, env=None, limits_process=None, **more):
         """A running proxy. `more` goes to Config when no Config is given."""
         if cfg is None:
             cfg = self.config(**more)
         self.count += 1
         name = "firebreak" if self.count == 1 else "firebreak%d" % self.count
-        p = proxy_lib.Proxy(self.folder, cfg.text(), cfg.port, cfg.admin_port, plain=plain, name=name, token=cfg.token, env=env, limits=limits,
+        p = proxy_lib.Proxy(self.folder, cfg.text(), cfg.port, cfg.admin_port, plain=plain, name=name, token=cfg.token, token_file=cfg.token_file, env=env, limits=limits_process,
                             wait=wait)
         p.cfg = cfg
         self.proxies.append(p)

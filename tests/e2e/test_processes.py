@@ -230,16 +230,16 @@ def test_retry_after_is_jittered(world):
 
 def test_feature_off_and_on(world):
     p = simple(world)
-    p.ctl("feature", "off", "opt", "--for", "10m", "--reason", "drill")
+    p.ctl("feature", "opt", "off", "--for", "10m", "--reason", "drill")
     proc.wait_for(lambda: fetch(p.address, get("/opt/x")).status == 503, 3)
     assert "feature-off" in fetch(p.address, get("/opt/x")).field("proxy-status")
-    p.ctl("feature", "on", "opt", "--for", "10m", "--reason", "drill")
+    p.ctl("feature", "opt", "on", "--for", "10m", "--reason", "drill")
     proc.wait_for(lambda: fetch(p.address, get("/opt/x")).status == 200, 3)
 
 
 def test_core_feature_off_needs_force(world):
     p = simple(world)
-    p.ctl("feature", "off", "test", "--for", "1m", "--reason", "x", expect=None)
+    p.ctl("feature", "test", "off", "--for", "1m", "--reason", "x", expect=None)
     time.sleep(0.3)
     assert fetch(p.address, get("/t/x")).status == 200, "a core feature was switched off without --force"
 

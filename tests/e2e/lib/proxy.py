@@ -5,7 +5,7 @@ import json
 import os
 import re
 import signal
-import socket
+import subprocess
 
 from . import proc
 
@@ -13,11 +13,12 @@ from . import proc
 class Proxy:
     """Writes folder/firebreak.yaml and runs the binary on it."""
 
-    def __init__(self, folder, text, port, admin_port, plain=False, name="firebreak", token=None, env=None, limits=None, wait=True):
+    def __init__(self, folder, text, port, admin_port, plain=False, name="firebreak", token=None, token_file=None, env=None, limits=None, wait=True):
         self.folder = str(folder)
         self.port = port
         self.admin_port = admin_port
         self.token = token
+        self.token_file = str(token_file)
         self.address = ("127.0.0.1", port)
         self.config = os.path.join(self.folder, name + ".yaml")
         self.write(text)
@@ -80,11 +81,9 @@ class Proxy:
         return self.metric("firebreak_faults_total", fault=word)
 
     def ctl(self, *args, expect=0):
-        import subprocess
         env = dict(os.environ)
         env["FIREBREAK_ADMIN"] = "127.0.0.1:%d" % self.admin_port
-        if self.token:
-            env["FIREBREAK_TOKEN"] = self.token
+        env["FIREBREAK_TOKEN_FILE"] = self.token_file
         r = subprocess.run([proc.binary("firebreakctl")] + list(args), capture_output=True, text=True, env=env, timeout=20, stdin=subprocess.DEVNULL)
         assert expect is None or r.returncode == expect, (args, r.returncode, r.stdout, r.stderr)
         return r.stdout + r.stderr
@@ -148,5 +147,3 @@ def unix_free(folder, name="s.sock"):
         path = "/tmp/fb-%d-%s" % (os.getpid(), name)
     return path
 
-
-assert socket
