@@ -249,7 +249,7 @@ static void on_request(struct evhttp_request *req, void *arg)
 /* ---- life ---- */
 static bool is_unix(int fd)
 {
-	struct sockaddr_storage sa;
+	struct sockaddr_storage sa = { 0 };
 	socklen_t len = sizeof(sa);
 
 	return !getsockname(fd, (struct sockaddr *)&sa, &len) && sa.ss_family == AF_UNIX;

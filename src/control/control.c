@@ -265,7 +265,7 @@ static void serve(struct ctl *c, struct net_loop *loop, int listen_fd)
 	log_event(LOG_LEVEL_INFO, "control.started", "file", c->conf->path, NULL);
 	net_loop_run(loop);
 	log_event(LOG_LEVEL_INFO, "control.stopped", NULL);
-	if (c->server)
+	if (c->server && c->admin)
 		c->admin->stop(c->server);
 	if (c->commands)
 		net_unwatch(c->commands);

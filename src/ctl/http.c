@@ -187,7 +187,7 @@ static int parse(char *text, size_t len, struct http_answer *answer)
 
 	if (!head_end || strncmp(text, "HTTP/1.", 7) || strlen(text) < 12)
 		return -1;
-	answer->status = atoi(text + 9);
+	answer->status = (int)strtol(text + 9, NULL, 10);
 	body_len = len - (size_t)(head_end + 4 - text);
 	for (line = strstr(text, "\r\n"); line && line < head_end; line = strstr(line + 2, "\r\n")) {
 		if (strncasecmp(line + 2, "Content-Length:", 15))

@@ -49,7 +49,7 @@ static const char *count(double n, char out[32])
 	}
 	for (; n >= 1000 && units[unit + 1]; unit++)
 		n /= 1000;
-	snprintf(out, 32, "%.*f%c", n < 10 ? 2 : n < 100 ? 1 : 0, n, units[unit]);
+	snprintf(out, 32, "%.*f%c", n < 10 ? 2 : n < 100 ? 1 : 0, n, units[unit < 0 ? 0 : unit]);
 	return out;
 }
 

@@ -255,8 +255,10 @@ static int pick_endpoint(const struct conf *c, const struct dc_live *live, const
 	if (best == UNUSABLE)
 		return -1;
 	a = draw(c, candidates[best], (uint32_t)want->random);
+	if (a < 0)
+		return a;
 	candidates[best] &= ~(UINT64_C(1) << a);
-	if (a < 0 || !candidates[best])
+	if (!candidates[best])
 		return a;
 	b = draw(c, candidates[best], (uint32_t)(want->random >> 32));
 	return b < 0 ? a : less_loaded(c, local, a, b, (mix(want->random) & 31) == 0);

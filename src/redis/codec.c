@@ -135,7 +135,7 @@ struct rds_codec *rds_codec_create(void)
 		free(c);
 		return NULL;
 	}
-	redisReaderSetPrivdata(c->reader, c);
+	c->reader->privdata = c; /* the macro of that name casts a pointer to int */
 	arena_init(&c->arena);
 	return c;
 }
