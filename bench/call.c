@@ -22,7 +22,7 @@
 
 bool call_is(struct slice s, const char *text)
 {
-	return s.len == strlen(text) && !memcmp(s.p, text, s.len);
+	return s.len == strlen(text) && (!s.len || !memcmp(s.p, text, s.len));
 }
 
 const struct h2_field *call_request_field(const struct call *c, const char *name)
