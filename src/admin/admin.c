@@ -3,9 +3,10 @@
  * The HTTP server: connections, who may speak, which path means what. Handlers are in
  * status.c (reading), metrics.c and operate.c (changing).
  *
- * evhttp has no limit on connections. Each connection's bufferevent is wrapped in a
- * filter only because a filter says when it dies: that is how the gate counts. At the
- * limit the listener rests, and newcomers wait in the kernel's queue.
+ * evhttp has no limit on connections and tells nobody when one ends. The gate keeps a
+ * reference to each connection's bufferevent and looks through them every 50 ms: one
+ * that has no callbacks any more has been let go by evhttp. At the limit the listener
+ * rests, and newcomers wait in the kernel's queue.
  */
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -16,48 +17,64 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "firebreak/clock.h"
 #include "firebreak/log.h"
 #include "guard.h"
 #include "reply.h"
 
-#define CONNECTIONS_MAX  64
-#define TIMEOUT_S        10
-#define HEADERS_MAX      8192
-#define BODY_MAX         16384
+#define TIMEOUT_S   10
+#define HEADERS_MAX 8192
+#define BODY_MAX    16384
+#define SWEEP_MS    50
 
-/* owned by: the admin and each connection; freed by the last of them. */
-struct gate {
-	unsigned open;
-	bool closed; /* the admin is gone, its listener with it */
-	struct evconnlistener *listener;
-};
-
-static void on_connection_freed(void *arg)
+static bool let_go(struct bufferevent *b)
 {
-	struct gate *g = arg;
+	bufferevent_data_cb read, write;
+	bufferevent_event_cb event;
 
-	g->open--;
-	if (!g->closed)
-		evconnlistener_enable(g->listener);
-	else if (!g->open)
-		free(g);
+	bufferevent_getcb(b, &read, &write, &event, NULL);
+	return !read && !write && !event;
+}
+
+/* Our reference is the last one: this closes the descriptor. */
+static void sweep(struct admin *a)
+{
+	unsigned i, kept = 0;
+
+	for (i = 0; i < a->connections; i++) {
+		if (let_go(a->connection[i]))
+			bufferevent_decref(a->connection[i]);
+		else
+			a->connection[kept++] = a->connection[i];
+	}
+	a->connections = kept;
+	if (kept < ADMIN_CONNECTIONS)
+		evconnlistener_enable(a->listener);
+}
+
+static void on_sweep(struct net_timer *t)
+{
+	struct admin *a = list_entry(t, struct admin, sweep);
+
+	sweep(a);
+	if (a->connections)
+		net_timer_arm(a->loop, t, clock_now() + SWEEP_MS * CLOCK_MS);
 }
 
 static struct bufferevent *on_connection(struct event_base *base, void *arg)
 {
-	struct gate *g = arg;
-	struct bufferevent *socket = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE), *counted;
+	struct admin *a = arg;
+	struct bufferevent *b = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 
-	if (!socket)
+	if (!b) /* evhttp makes one itself: uncounted, but out of memory has other worries */
 		return NULL;
-	counted = bufferevent_filter_new(socket, NULL, NULL, BEV_OPT_CLOSE_ON_FREE, on_connection_freed, g);
-	if (!counted) {
-		bufferevent_free(socket);
-		return NULL;
-	}
-	if (++g->open >= CONNECTIONS_MAX)
-		evconnlistener_disable(g->listener);
-	return counted;
+	bufferevent_incref(b);
+	a->connection[a->connections++] = b;
+	if (a->connections == ADMIN_CONNECTIONS)
+		evconnlistener_disable(a->listener);
+	if (!a->sweep.deadline)
+		net_timer_arm(a->loop, &a->sweep, clock_now() + SWEEP_MS * CLOCK_MS);
+	return b;
 }
 
 /* ---- what a path means ---- */
@@ -263,7 +280,7 @@ static bool listen_on(struct admin *a, int fd)
 	bound = evhttp_accept_socket_with_handle(a->http, fd);
 	if (!bound)
 		return false;
-	a->gate->listener = evhttp_bound_socket_get_listener(bound);
+	a->listener = evhttp_bound_socket_get_listener(bound);
 	return true;
 }
 
@@ -274,10 +291,11 @@ struct admin *admin_create(struct ctl *ctl, struct net_loop *loop, int listen_fd
 	if (!a)
 		goto no_fd;
 	a->ctl = ctl;
+	a->loop = loop;
+	net_timer_init(&a->sweep, on_sweep);
 	a->unix_socket = is_unix(listen_fd);
-	a->gate = calloc(1, sizeof(*a->gate));
 	a->http = evhttp_new(net_loop_base(loop));
-	if (!a->gate || !a->http || !listen_on(a, listen_fd)) {
+	if (!a->http || !listen_on(a, listen_fd)) {
 		admin_destroy(a);
 		goto no_fd;
 	}
@@ -287,7 +305,7 @@ struct admin *admin_create(struct ctl *ctl, struct net_loop *loop, int listen_fd
 	/* All it knows: a wrong one gets our 405 with Allow, not its bare 501. */
 	evhttp_set_allowed_methods(a->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_POST |
 						    EVHTTP_REQ_PATCH | EVHTTP_REQ_OPTIONS);
-	evhttp_set_bevcb(a->http, on_connection, a->gate);
+	evhttp_set_bevcb(a->http, on_connection, a);
 	evhttp_set_gencb(a->http, on_request, a);
 	return a;
 no_fd:
@@ -297,16 +315,15 @@ no_fd:
 
 void admin_destroy(struct admin *a)
 {
+	unsigned i;
+
 	if (!a)
 		return;
-	if (a->gate) {
-		a->gate->closed = true;
-		a->gate->open++; /* ours, while connections go */
-	}
+	net_timer_disarm(&a->sweep);
 	if (a->http)
 		evhttp_free(a->http);
-	if (a->gate)
-		on_connection_freed(a->gate);
+	for (i = 0; i < a->connections; i++)
+		bufferevent_decref(a->connection[i]);
 	free(a);
 }
 

@@ -34,11 +34,18 @@ static void header(struct evhttp_request *req, const char *name, const char *val
 
 static void send_bytes(struct evhttp_request *req, int status, const char *type, const char *bytes, size_t len)
 {
+	char length[24];
+
 	header(req, "Content-Type", type);
 	header(req, "Cache-Control", "no-store");
 	header(req, "X-Content-Type-Options", "nosniff");
-	if (bytes && evbuffer_add(evhttp_request_get_output_buffer(req), bytes, len))
+	/* evhttp would send the body of an answer to HEAD as well (RFC 9110 9.3.2). */
+	if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD) {
+		snprintf(length, sizeof(length), "%zu", len);
+		header(req, "Content-Length", length);
+	} else if (evbuffer_add(evhttp_request_get_output_buffer(req), bytes, len)) {
 		status = 500;
+	}
 	evhttp_send_reply(req, status, title(status), NULL);
 }
 

@@ -10,14 +10,21 @@
 
 #include "firebreak/admin.h"
 
-struct gate;
+#define ADMIN_CONNECTIONS 64
+
+struct bufferevent;
+struct evconnlistener;
 
 /* owned by: whoever created it; freed by admin_destroy. */
 struct admin {
 	struct ctl *ctl;
+	struct net_loop *loop;
 	struct evhttp *http;
-	struct gate *gate; /* outlives us until the last connection is gone */
+	struct evconnlistener *listener; /* evhttp's */
 	bool unix_socket;
+	struct bufferevent *connection[ADMIN_CONNECTIONS]; /* a reference each */
+	unsigned connections;
+	struct net_timer sweep;
 };
 
 /* Each answers exactly once. Takes the body's reference; NULL: out of memory (500). */

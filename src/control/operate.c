@@ -82,7 +82,7 @@ static const char *unsafe(const struct ctl *c, const struct overrides *then, enu
 	if (core_switched_off(c->conf, &now_live.degrade, &then_live.degrade))
 		return "this feature is core, and switching it off refuses what must survive; use force to do it all the same";
 	if (!degrade_override_safe(&c->plan, &now_live.degrade, &then_live.degrade))
-		return "a core feature would be served worse than a lesser one; use force to do it all the same";
+		return "a core feature would be refused, or served worse than a lesser one; use force to do it all the same";
 	return NULL;
 }
 

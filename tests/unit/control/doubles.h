@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A configuration made by hand and doubles for the two neighbours control reaches the
+ * outside through: the probe (what the checks would say is set here) and the loader.
+ */
+#ifndef TEST_DOUBLES_H
+#define TEST_DOUBLES_H
+
+#include "firebreak/conf.h"
+#include "firebreak/dc.h"
+#include "firebreak/dc_probe.h"
+
+/* Two datacenters "a" and "b" with two endpoints each (0 and 1, 2 and 3); modes normal,
+ * reduced, core-only, island; features send and rooms (core), backup (standard), shop
+ * (optional), unnamed (optional). A copy each time; conf_free takes it. */
+struct conf *test_conf(const char *state_dir);
+/* The same with datacenter b first and without feature shop. */
+struct conf *test_conf_reordered(const char *state_dir);
+
+struct dc_health *test_probe(unsigned endpoint);
+void test_probe_reset(void);
+/* Tells the subscriber. */
+void test_probe_change(unsigned endpoint, enum dc_state state, enum fault why);
+/* What conf_load gives next (taken); NULL: it reports an error. */
+void test_conf_next(struct conf *next);
+extern int test_confs; /* configurations alive */
+
+#endif

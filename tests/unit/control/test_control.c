@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/* Control over a fake clock and doubles of the probe and the loader: what it publishes. */
+#include "../../../src/control/ctl.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "doubles.h"
+#include "firebreak/clock.h"
+#include "firebreak/crypt.h"
+#include "firebreak/log.h"
+#include "firebreak/proc.h"
+
+#define WALL (INT64_C(1700000000) * CLOCK_SEC)
+
+static char dir[64];
+static int64_t now_s; /* tenths of a second since the test began */
+static struct net_loop *loop;
+static struct board *board;
+static struct ctl *ctl;
+static int command[2];
+
+/* Time passes in ticks. */
+static void pass(int tenths)
+{
+	for (; tenths > 0; tenths--) {
+		now_s++;
+		clock_fake((1000 + now_s) * 100 * CLOCK_MS, WALL + now_s * 100 * CLOCK_MS);
+		ctl_tick(ctl);
+	}
+}
+
+static void start_with(struct conf *c)
+{
+	struct ctl_args args = { .board = board, .conf = c, .admin_fd = -1, .command_fd = -1 };
+
+	ctl = ctl_create(&args, loop);
+	assert_non_null(ctl);
+}
+
+static void stop(void)
+{
+	ctl_destroy(ctl);
+	net_loop_turn(loop, 0);
+	ctl = NULL;
+}
+
+static int setup(void **state)
+{
+	snprintf(dir, sizeof(dir), "/tmp/fb-control-XXXXXX");
+	if (!mkdtemp(dir))
+		return 1;
+	log_open(LOG_EVENTS, "off");
+	now_s = 0;
+	clock_fake(1000 * 100 * CLOCK_MS, WALL);
+	test_probe_reset();
+	loop = net_loop_create();
+	board = board_create(2);
+	start_with(test_conf(dir));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct dirent *e;
+	DIR *d = opendir(dir);
+
+	if (ctl)
+		stop();
+	net_loop_destroy(loop);
+	board_destroy(board);
+	while ((e = readdir(d))) {
+		if (e->d_name[0] != '.')
+			unlinkat(dirfd(d), e->d_name, 0);
+	}
+	closedir(d);
+	assert_int_equal(test_confs, 0);
+	return rmdir(dir);
+}
+
+static struct board_live published(void)
+{
+	struct board_live live = { 0 };
+
+	assert_true(board_read(board, &live));
+	assert_memory_equal(&live, ctl_live(ctl), sizeof(live));
+	return live;
+}
+
+static struct ctl_override override(enum ctl_kind kind, const char *subject, const char *value, int seconds)
+{
+	struct ctl_override o = { .kind = kind, .author = "kim", .reason = "drill", .until = clock_wall() + seconds * CLOCK_SEC };
+
+	snprintf(o.subject, sizeof(o.subject), "%s", subject);
+	snprintf(o.value, sizeof(o.value), "%s", value);
+	return o;
+}
+
+static const char *set(enum ctl_kind kind, const char *subject, const char *value, int seconds, bool force)
+{
+	struct ctl_override o = override(kind, subject, value, seconds);
+
+	return ctl_override_set(ctl, &o, force);
+}
+
+static void datacenter(char name, enum dc_state state)
+{
+	unsigned first = name == 'a' ? 0 : 2;
+
+	test_probe_change(first, state, FAULT_CONNECT_REFUSED);
+	test_probe_change(first + 1, state, FAULT_CONNECT_REFUSED);
+}
+
+static void publishes_at_start_and_then_on_change_only(void **state)
+{
+	uint64_t version = published().version;
+
+	assert_int_equal(version, 1);
+	assert_int_equal(published().degrade.mode, 0);
+	assert_true(published().degrade.any_datacenter);
+	assert_int_equal(published().degrade.share[0], DEGRADE_FULL);
+	pass(20);
+	assert_int_equal(published().version, version);
+	test_probe_change(0, DC_DOWN, FAULT_CONNECT_REFUSED); /* at once, not at the tick */
+	assert_int_equal(published().version, version + 1);
+	assert_int_equal(published().dc.endpoint_state[0], DC_DOWN);
+}
+
+static void mode_follows_capacity(void **state)
+{
+	datacenter('a', DC_DOWN);
+	assert_int_equal(ctl_reachable(ctl), 5000);
+	assert_int_equal(published().degrade.mode, 1);
+	datacenter('b', DC_DOWN);
+	assert_int_equal(published().degrade.mode, 3);
+	assert_false(published().degrade.any_datacenter);
+	datacenter('b', DC_UP);
+	assert_true(published().degrade.any_datacenter);
+	assert_int_equal(published().degrade.mode, 3); /* down the ladder one rung at a time */
+	pass(12);
+	assert_int_equal(published().degrade.mode, 2);
+	pass(12);
+	assert_int_equal(published().degrade.mode, 1);
+	pass(30);
+	assert_int_equal(published().degrade.mode, 1);
+	datacenter('a', DC_UP);
+	pass(12);
+	assert_int_equal(published().degrade.mode, 0);
+}
+
+static void a_forced_mode_wins_until_its_end(void **state)
+{
+	int64_t since;
+
+	assert_null(set(CTL_MODE, "", "core-only", 3, false));
+	assert_int_equal(published().degrade.mode, 2);
+	assert_true(published().degrade.mode_forced);
+	since = ctl_mode_since(ctl);
+	assert_int_equal(since, clock_wall());
+	datacenter('a', DC_DOWN);
+	assert_int_equal(published().degrade.mode, 2);
+	pass(29);
+	assert_true(published().degrade.mode_forced);
+	pass(1);
+	assert_false(published().degrade.mode_forced);
+	assert_int_equal(published().degrade.mode, 1); /* what capacity asks for */
+	assert_int_equal(audit_verify(dir), 2);        /* set, expire */
+}
+
+static void words_shares_and_drains_reach_the_board(void **state)
+{
+	struct ctl_override o = override(CTL_FEATURE, "shop", "share", 60);
+	size_t n;
+
+	o.share = 2500;
+	assert_null(ctl_override_set(ctl, &o, false));
+	assert_int_equal(published().degrade.word[3], DEGRADE_SHARE);
+	assert_int_equal(published().degrade.word_share[3], 2500);
+	assert_null(set(CTL_FEATURE, "shop", "off", 60, false)); /* replaces */
+	assert_int_equal(published().degrade.word[3], DEGRADE_OFF);
+	ctl_overrides(ctl, &n);
+	assert_int_equal(n, 1);
+	assert_null(set(CTL_DRAIN, "a", "drain", 60, false));
+	assert_true(published().dc.datacenter_state[0] == DC_DRAINING || published().dc.datacenter_state[0] == DC_DRAINED);
+	assert_int_equal(published().dc.share[0], 0);
+	assert_null(ctl_override_clear(ctl, CTL_DRAIN, "a", "lee"));
+	assert_int_equal(published().dc.datacenter_state[0], DC_UP);
+	assert_null(ctl_override_clear(ctl, CTL_FEATURE, "shop", "lee"));
+	assert_int_equal(published().degrade.word[3], DEGRADE_AUTO);
+	assert_int_equal(audit_verify(dir), 5);
+}
+
+static void wrong_ones_are_refused_with_their_kind(void **state)
+{
+	uint64_t version = published().version;
+
+	assert_non_null(set(CTL_MODE, "", "moon", 60, true));
+	assert_int_equal(ctl_refusal(ctl), CTL_UNKNOWN);
+	assert_non_null(set(CTL_FEATURE, "moon", "off", 60, true));
+	assert_int_equal(ctl_refusal(ctl), CTL_UNKNOWN);
+	assert_non_null(set(CTL_FEATURE, "shop", "loud", 60, true));
+	assert_int_equal(ctl_refusal(ctl), CTL_UNKNOWN);
+	assert_non_null(set(CTL_DRAIN, "moon", "drain", 60, true));
+	assert_int_equal(ctl_refusal(ctl), CTL_UNKNOWN);
+	assert_non_null(set(CTL_MODE, "", "island", 72 * 3600 + 1, true));
+	assert_int_equal(ctl_refusal(ctl), CTL_INVALID);
+	assert_non_null(set(CTL_MODE, "", "island", 0, true));
+	assert_int_equal(ctl_refusal(ctl), CTL_INVALID);
+	assert_non_null(ctl_override_clear(ctl, CTL_MODE, "", "kim"));
+	assert_int_equal(ctl_refusal(ctl), CTL_UNKNOWN);
+	assert_int_equal(published().version, version);
+	assert_int_equal(audit_verify(dir), 0);
+}
+
+static void unsafe_ones_need_force(void **state)
+{
+	static const struct {
+		enum ctl_kind kind;
+		const char *subject, *value;
+	} unsafe[] = { { CTL_FEATURE, "send", "off" }, { CTL_FEATURE, "rooms", "stale-only" }, { CTL_FEATURE, "backup", "off" } };
+	size_t i;
+
+	for (i = 0; i < sizeof(unsafe) / sizeof(*unsafe); i++) {
+		assert_non_null(set(unsafe[i].kind, unsafe[i].subject, unsafe[i].value, 60, false));
+		assert_int_equal(ctl_refusal(ctl), CTL_UNSAFE);
+		assert_null(set(unsafe[i].kind, unsafe[i].subject, unsafe[i].value, 60, true));
+		assert_null(ctl_override_clear(ctl, unsafe[i].kind, unsafe[i].subject, "kim"));
+	}
+	assert_null(set(CTL_DRAIN, "a", "drain", 60, false));
+	assert_non_null(set(CTL_DRAIN, "b", "drain", 60, false));
+	assert_int_equal(ctl_refusal(ctl), CTL_UNSAFE);
+	assert_null(set(CTL_DRAIN, "b", "drain", 60, true));
+	assert_false(published().degrade.any_datacenter);
+}
+
+static void overrides_survive_the_process(void **state)
+{
+	assert_null(set(CTL_MODE, "", "core-only", 60, false));
+	assert_null(set(CTL_FEATURE, "shop", "off", 1, false));
+	stop();
+	pass(0);
+	now_s += 20;
+	clock_fake((1000 + now_s) * 100 * CLOCK_MS, WALL + now_s * 100 * CLOCK_MS);
+	start_with(test_conf(dir)); /* shop's ended meanwhile */
+	assert_int_equal(published().degrade.mode, 2);
+	assert_true(published().degrade.mode_forced);
+	assert_int_equal(published().degrade.word[3], DEGRADE_AUTO);
+	assert_null(ctl_override_clear(ctl, CTL_MODE, "", "kim"));
+	stop();
+	start_with(test_conf(dir));
+	assert_false(published().degrade.mode_forced);
+}
+
+static void without_a_state_dir_they_live_in_memory(void **state)
+{
+	stop();
+	start_with(test_conf(NULL));
+	assert_null(set(CTL_MODE, "", "core-only", 60, false));
+	assert_int_equal(published().degrade.mode, 2);
+}
+
+static void a_disk_that_fails_needs_force_and_is_tried_again(void **state)
+{
+	char path[128];
+
+	/* A folder where the temporary file goes stands for any disk error (root may
+	 * write everywhere). */
+	snprintf(path, sizeof(path), "%s/overrides.json.new", dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_non_null(set(CTL_MODE, "", "core-only", 60, false));
+	assert_int_equal(ctl_refusal(ctl), CTL_NOT_KEPT);
+	assert_false(published().degrade.mode_forced);
+	assert_null(set(CTL_MODE, "", "core-only", 60, true));
+	assert_true(published().degrade.mode_forced);
+	rmdir(path);
+	pass(60);
+	stop();
+	start_with(test_conf(dir));
+	assert_true(published().degrade.mode_forced);
+}
+
+static void a_new_process_trusts_the_board_until_it_knows(void **state)
+{
+	datacenter('a', DC_DOWN);
+	assert_int_equal(published().degrade.mode, 1);
+	stop();
+	test_probe_reset(); /* a new probe knows nothing: up */
+	start_with(test_conf(dir));
+	assert_int_equal(published().dc.endpoint_state[0], DC_DOWN);
+	assert_int_equal(published().dc.endpoint_state[2], DC_UP);
+	assert_int_equal(published().degrade.mode, 1);
+	test_probe(0)->ok_run = 1;
+	pass(1);
+	assert_int_equal(published().dc.endpoint_state[0], DC_DOWN);
+	test_probe(0)->ok_run = 2; /* rise */
+	pass(1);
+	assert_int_equal(published().dc.endpoint_state[0], DC_UP);
+	assert_int_equal(published().dc.endpoint_state[1], DC_DOWN);
+	pass(30); /* and not for ever */
+	assert_int_equal(published().dc.endpoint_state[1], DC_UP);
+}
+
+static void a_reload_keeps_overrides_and_states_by_name(void **state)
+{
+	uint64_t version;
+
+	datacenter('a', DC_DOWN);
+	assert_null(set(CTL_FEATURE, "backup", "stale-only", 60, true));
+	assert_null(set(CTL_FEATURE, "shop", "off", 60, true));
+	version = published().version;
+	test_probe_reset();
+	struct conf *next = test_conf_reordered(dir);
+
+	next->generation = 2;
+	ctl_configure(ctl, next);
+	assert_true(published().version > version);
+	assert_int_equal(published().generation, 2);
+	assert_int_equal(published().degrade.word[0], DEGRADE_STALE_ONLY);
+	assert_int_equal(published().degrade.word[3], DEGRADE_AUTO); /* unnamed, where shop was */
+	assert_int_equal(published().dc.endpoint_state[0], DC_UP);
+	assert_int_equal(published().dc.endpoint_state[2], DC_DOWN); /* datacenter a */
+	assert_int_equal(published().degrade.mode, 1);
+	net_loop_turn(loop, 0);
+	assert_int_equal(test_confs, 1); /* the old one is gone */
+	ctl_configure(ctl, test_conf(dir));
+	assert_int_equal(published().degrade.word[3], DEGRADE_OFF); /* shop's slept */
+}
+
+/* The real loop, commands from a supervisor, real time. */
+static void *server_start(struct ctl *c, struct net_loop *l, int fd)
+{
+	close(fd);
+	ctl = c;
+	return c;
+}
+
+static void server_stop(void *server)
+{
+	ctl = NULL;
+}
+
+static void commands_are_obeyed(void **state)
+{
+	static const struct ctl_server server = { server_start, server_stop };
+	struct ctl_args args = { .board = board, .conf = test_conf(NULL), .admin = &server };
+	struct board_live live = { 0 };
+	struct conf *next = test_conf(NULL);
+	int pair[2], fd;
+
+	stop();
+	assert_true(proc_pair(command) && !pipe(pair));
+	args.command_fd = command[1];
+	args.admin_fd = pair[0];
+	test_conf_next(next);
+	fd = proc_bytes_to_fd("node: x", 7);
+	assert_true(proc_send(command[0], PROC_CONFIG, 42, fd));
+	assert_true(proc_send(command[0], PROC_CONFIG, 43, fd)); /* this one is wrong */
+	assert_true(proc_send(command[0], PROC_CONFIG, 44, -1));
+	assert_true(proc_send(command[0], PROC_STOP, 0, -1));
+	assert_int_equal(ctl_run(&args), 0);
+	assert_true(board_read(board, &live));
+	assert_int_equal(live.generation, 42);
+	close(fd);
+	close(pair[1]);
+	close(command[0]);
+	close(command[1]);
+	ctl = NULL;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		T(publishes_at_start_and_then_on_change_only),
+		T(mode_follows_capacity),
+		T(a_forced_mode_wins_until_its_end),
+		T(words_shares_and_drains_reach_the_board),
+		T(wrong_ones_are_refused_with_their_kind),
+		T(unsafe_ones_need_force),
+		T(overrides_survive_the_process),
+		T(without_a_state_dir_they_live_in_memory),
+		T(a_disk_that_fails_needs_force_and_is_tried_again),
+		T(a_new_process_trusts_the_board_until_it_knows),
+		T(a_reload_keeps_overrides_and_states_by_name),
+		T(commands_are_obeyed),
+	};
+
+	return !crypt_init() || cmocka_run_group_tests(tests, NULL, NULL);
+}
