@@ -199,7 +199,7 @@ uint16_t dc_summarise(const struct conf *c, struct dc_live *live, const bool dra
 		live->datacenter_state[d] = (uint8_t)(away ? DC_DRAINED : state_of(c, live, d));
 		live->share[d] = away ? 0 : share_of(weight_in(c, live, d, TAKING), all);
 		if (!away && all)
-			usable += c->datacenter[d].capacity * weight_in(c, live, d, SERVING) / all;
+			usable += UINT64_C(10000) * c->datacenter[d].capacity * weight_in(c, live, d, SERVING) / all;
 	}
-	return (uint16_t)(configured ? usable * 10000 / configured : 0);
+	return (uint16_t)(configured ? usable / configured : 0);
 }

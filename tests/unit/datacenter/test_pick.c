@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+#include "dc_test.h"
+
+#define NOW (100 * CLOCK_SEC)
+#define DRAWS 40000
+
+static struct world w;
+
+/* Three datacenters of two endpoints, weights 100 : 200 : 100, all up. */
+static int set_up(void **state)
+{
+	int d;
+
+	world_clear(&w);
+	for (d = 0; d < 3; d++) {
+		char name[2] = { (char)('a' + d), 0 };
+
+		world_datacenter(&w, name, 100, d == 1 ? 200 : 100);
+		world_endpoint(&w, 10);
+		world_endpoint(&w, 10);
+	}
+	world_state(&w, DC_UP);
+	return 0;
+}
+
+static int pick(uint64_t hash, uint64_t random, uint64_t tried)
+{
+	struct dc_want want = { hash, random, tried };
+
+	return dc_pick(&w.conf, &w.live, &w.local, &want, NOW);
+}
+
+static unsigned datacenter_of(uint64_t hash)
+{
+	uint64_t random = hash ^ 0x5555;
+	int e = pick(hash, cases_random(&random), 0);
+
+	assert_true(e >= 0);
+	return w.ep[e].datacenter;
+}
+
+static void spread(unsigned count[3])
+{
+	uint64_t seed = 5;
+	unsigned i;
+
+	memset(count, 0, 3 * sizeof(*count));
+	for (i = 0; i < DRAWS; i++)
+		count[datacenter_of(cases_random(&seed))]++;
+}
+
+/* Within 4 % of the expected part (six sigma here). */
+#define ASSERT_PART(n, of, part) assert_in_range((n), (uintmax_t)((of) * (part) * 0.96), (uintmax_t)((of) * (part) * 1.04))
+
+static void weights_decide(void **state)
+{
+	unsigned n[3];
+
+	spread(n);
+	ASSERT_PART(n[0], DRAWS, 0.25);
+	ASSERT_PART(n[1], DRAWS, 0.50);
+	ASSERT_PART(n[2], DRAWS, 0.25);
+	w.live.share[1] = 5000; /* as if it restored */
+	spread(n);
+	ASSERT_PART(n[1], DRAWS, 1.0 / 3);
+}
+
+/* Small differences are not lost in the fixed-point logarithm. */
+static void weights_are_precise(void **state)
+{
+	unsigned n[3];
+
+	w.dc[0].weight = 1;
+	w.dc[1].weight = 999;
+	w.dc[2].weight = 0;
+	spread(n);
+	assert_in_range(n[0], 10, 80); /* 40 expected */
+	assert_int_equal(n[2], 0);
+}
+
+/* Consecutive numbers are users too. */
+static void poor_hashes_spread(void **state)
+{
+	unsigned n[3] = { 0 }, i;
+
+	for (i = 0; i < DRAWS; i++)
+		n[datacenter_of(i)]++;
+	ASSERT_PART(n[1], DRAWS, 0.5);
+}
+
+/* Losing one moves its own users only; halving a share moves a part of its own only. */
+static void disruption_is_minimal(void **state)
+{
+	uint64_t seed = 7, hash;
+	unsigned i, moved = 0;
+
+	for (i = 0; i < DRAWS; i++) {
+		unsigned before, after;
+
+		hash = cases_random(&seed);
+		world_state(&w, DC_UP);
+		before = datacenter_of(hash);
+		w.live.endpoint_state[2] = w.live.endpoint_state[3] = DC_DOWN;
+		dc_summarise(&w.conf, &w.live, NULL);
+		after = datacenter_of(hash);
+		assert_true(after != 1);
+		if (before != 1)
+			assert_int_equal(before, after);
+		world_state(&w, DC_UP);
+		w.live.share[0] = 5000;
+		after = datacenter_of(hash);
+		if (before != 0)
+			assert_int_equal(before, after);
+		moved += before != after;
+	}
+	assert_true(moved > 0);
+}
+
+static void order_does_not_matter(void **state)
+{
+	unsigned before[500], i;
+
+	for (i = 0; i < 500; i++)
+		before[i] = datacenter_of(i);
+	strcpy(w.name[0], "c");
+	strcpy(w.name[2], "a");
+	for (i = 0; i < 500; i++)
+		assert_int_equal(datacenter_of(i), before[i] == 1 ? 1 : 2 - before[i]);
+}
+
+static void endpoints_by_weight(void **state)
+{
+	unsigned i, n = 0;
+	uint64_t seed = 3;
+
+	w.ep[2].weight = 30;
+	w.dc[0].weight = w.dc[2].weight = 0;
+	for (i = 0; i < DRAWS; i++)
+		n += pick(1, cases_random(&seed), 0) == 2;
+	ASSERT_PART(n, DRAWS, 0.75);
+}
+
+/* The less loaded of two; equal load for its weight is no reason. */
+static void load_decides(void **state)
+{
+	uint64_t seed = 3;
+	unsigned i, n = 0;
+
+	w.dc[0].weight = w.dc[2].weight = 0;
+	w.local.in_flight[2] = 10;
+	for (i = 0; i < 1000; i++)
+		assert_int_equal(pick(1, cases_random(&seed), 0), 3);
+	w.local.in_flight[2] = 0;
+	w.local.latency[2] = 80e6;
+	w.local.latency[3] = 10e6;
+	for (i = 0; i < DRAWS; i++)
+		n += pick(1, cases_random(&seed), 0) == 2;
+	/* A slow one keeps getting a few, or its estimate would never change. */
+	assert_in_range(n, DRAWS / 100, DRAWS / 40);
+	w.ep[2].weight = 30;
+	w.local.latency[2] = w.local.latency[3] = 10e6;
+	w.local.in_flight[2] = 30;
+	w.local.in_flight[3] = 10;
+	for (n = 0, i = 0; i < DRAWS; i++)
+		n += pick(1, cases_random(&seed), 0) == 2;
+	ASSERT_PART(n, DRAWS, 0.75);
+}
+
+static void tried_ones_are_skipped(void **state)
+{
+	uint64_t hash;
+	int first, second, third;
+
+	for (hash = 0; hash < 200; hash++) {
+		first = pick(hash, hash * 77, 0);
+		second = pick(hash, hash * 77, UINT64_C(1) << first);
+		assert_true(second >= 0 && second != first);
+		/* Sound otherwise: the other endpoint of the same datacenter. */
+		assert_int_equal(w.ep[first].datacenter, w.ep[second].datacenter);
+		third = pick(hash, hash * 77, UINT64_C(1) << first | UINT64_C(1) << second);
+		assert_true(third >= 0 && w.ep[third].datacenter != w.ep[first].datacenter);
+		assert_int_equal(pick(hash, 0, 0x3f), -1);
+	}
+	assert_false(dc_any(&w.conf, &w.live, 0x3f));
+	assert_true(dc_any(&w.conf, &w.live, 0x1f));
+}
+
+/* Half of what should work failed this worker: the whole datacenter looks bad. */
+static void failing_datacenter_is_left(void **state)
+{
+	uint64_t hash;
+	int first, second;
+
+	for (hash = 0; hash < 200; hash++) {
+		memset(&w.local, 0, sizeof(w.local));
+		first = pick(hash, hash, 0);
+		dc_local_failed(&w.local, (unsigned)first, NOW - 1);
+		second = pick(hash, hash, UINT64_C(1) << first);
+		assert_true(w.ep[second].datacenter != w.ep[first].datacenter);
+		/* And so is the next request, which has tried nothing. */
+		assert_true(w.ep[pick(hash, hash, 0)].datacenter != w.ep[first].datacenter);
+	}
+	/* What is known to be down does not count as failing now. */
+	memset(&w.local, 0, sizeof(w.local));
+	w.dc[0].weight = w.dc[2].weight = 1;
+	w.dc[1].weight = 1000;
+	w.live.endpoint_state[2] = DC_DOWN;
+	dc_summarise(&w.conf, &w.live, NULL);
+	dc_local_failed(&w.local, 2, NOW);
+	for (hash = 0, first = 0; hash < 100; hash++)
+		first += pick(hash, 0, 0) == 3;
+	assert_true(first > 90);
+}
+
+static void everything_bad_keeps_trying(void **state)
+{
+	unsigned i;
+	uint64_t seed = 1;
+
+	for (i = 0; i < 6; i++)
+		dc_local_failed(&w.local, i, NOW);
+	for (i = 0; i < 100; i++)
+		assert_true(pick(cases_random(&seed), cases_random(&seed), 0) >= 0);
+	world_state(&w, DC_SUSPECT);
+	assert_true(pick(1, 1, 0) >= 0);
+	world_state(&w, DC_PROBING);
+	assert_true(pick(1, 1, 0) >= 0);
+	/* Those the board calls down are not tried. */
+	world_state(&w, DC_DOWN);
+	assert_int_equal(pick(1, 1, 0), -1);
+	assert_false(dc_any(&w.conf, &w.live, 0));
+}
+
+static void better_ones_first(void **state)
+{
+	uint64_t hash;
+
+	for (hash = 0; hash < 100; hash++) {
+		w.live.endpoint_state[0] = w.live.endpoint_state[1] = DC_SUSPECT;
+		w.live.endpoint_state[2] = w.live.endpoint_state[3] = DC_PROBING;
+		w.live.endpoint_state[4] = DC_DOWN;
+		w.live.endpoint_state[5] = DC_UP;
+		dc_summarise(&w.conf, &w.live, NULL);
+		memset(&w.local, 0, sizeof(w.local));
+		assert_int_equal(pick(hash, hash, 0), 5);
+		dc_local_failed(&w.local, 5, NOW);
+		assert_true(pick(hash, hash, 0) < 4);
+		dc_local_failed(&w.local, 0, NOW);
+		dc_local_failed(&w.local, 2, NOW);
+		assert_true(pick(hash, hash, 0) == 1 || pick(hash, hash, 0) == 3);
+		assert_int_equal(pick(hash, hash, 0x0f), 5);
+	}
+}
+
+static void standby_waits(void **state)
+{
+	unsigned n[3];
+
+	w.dc[2].weight = 0;
+	spread(n);
+	assert_int_equal(n[2], 0);
+	w.live.endpoint_state[0] = w.live.endpoint_state[1] = DC_DOWN;
+	w.live.endpoint_state[2] = w.live.endpoint_state[3] = DC_SUSPECT;
+	dc_summarise(&w.conf, &w.live, NULL);
+	spread(n);
+	assert_int_equal(n[2], DRAWS);
+}
+
+static void drained_never(void **state)
+{
+	bool drained[CONF_MAX_DATACENTERS] = { false, true, false };
+	unsigned n[3];
+
+	dc_summarise(&w.conf, &w.live, drained);
+	spread(n);
+	assert_int_equal(n[1], 0);
+	w.live.endpoint_state[0] = w.live.endpoint_state[1] = DC_DOWN;
+	w.live.endpoint_state[4] = w.live.endpoint_state[5] = DC_DOWN;
+	dc_summarise(&w.conf, &w.live, drained);
+	assert_int_equal(pick(1, 1, 0), -1);
+}
+
+static void same_input_same_answer(void **state)
+{
+	uint64_t hash, random = 9;
+	char text[25];
+
+	for (hash = 0; hash < 1000; hash++) {
+		uint64_t r = cases_random(&random);
+
+		assert_int_equal(pick(hash, r, 0), pick(hash, r, 0));
+	}
+	/* As it was: nodes of different builds have to agree. */
+	for (hash = 0; hash < 24; hash++)
+		text[hash] = (char)('a' + datacenter_of(hash));
+	text[24] = 0;
+	assert_string_equal(text, "bbbbbabbabcabbbabcaccbbb");
+}
+
+static void waits_grow(void **state)
+{
+	struct dc_local *l = &w.local;
+	int64_t now = NOW, wait, before = 0;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		dc_local_failed(l, 0, now);
+		wait = l->avoid_until[0] - now;
+		assert_true(i < 4 ? wait > before : wait == before);
+		before = wait;
+		dc_local_failed(l, 0, now + 1); /* thirty streams of one connection */
+		assert_int_equal(l->avoid_until[0] - now, wait);
+		now = l->avoid_until[0];
+	}
+	assert_int_equal(before, 2 * CLOCK_SEC);
+	dc_local_answered(l, 0, 8000);
+	dc_local_failed(l, 0, now);
+	assert_int_equal(l->avoid_until[0] - now, 250 * CLOCK_MS);
+	dc_local_trust(l, 0);
+	assert_int_equal(l->avoid_until[0], 0);
+	dc_local_doubt(l, 0, now + 5);
+	assert_int_equal(l->avoid_until[0], now + 5);
+	assert_int_equal(l->failures[0], 0);
+	dc_local_answered(l, 0, 16000);
+	assert_int_equal((int)l->latency[0], 9000);
+	dc_local_answered(l, 0, 0);
+	assert_int_equal((int)l->latency[0], 9000);
+}
+
+/* Limits of everything: 64 endpoints, weights at their ends, no endpoint at all. */
+static void edges(void **state)
+{
+	unsigned i;
+	uint64_t seed = 2;
+
+	world_clear(&w);
+	assert_int_equal(pick(1, 1, 0), -1);
+	world_datacenter(&w, "empty", 1, 1000);
+	world_datacenter(&w, "full", 1, 1);
+	for (i = 0; i < CONF_MAX_ENDPOINTS; i++)
+		world_endpoint(&w, i % 2 ? 1 : 1000);
+	world_state(&w, DC_UP);
+	for (i = 0; i < 1000; i++)
+		assert_in_range(pick(i, i == 0 ? 0 : i == 1 ? UINT64_MAX : cases_random(&seed), 0), 0, 63);
+	assert_int_equal(pick(1, UINT64_MAX, ~(UINT64_C(1) << 63)), 63);
+	assert_int_equal(pick(1, 0, ~UINT64_C(0)), -1);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup(f, set_up)
+	const struct CMUnitTest tests[] = {
+		T(weights_decide), T(weights_are_precise), T(poor_hashes_spread), T(disruption_is_minimal),
+		T(order_does_not_matter), T(endpoints_by_weight), T(load_decides), T(tried_ones_are_skipped),
+		T(failing_datacenter_is_left), T(everything_bad_keeps_trying), T(better_ones_first), T(standby_waits),
+		T(drained_never), T(same_input_same_answer), T(waits_grow), T(edges),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
