@@ -30,14 +30,15 @@ void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state)
 	p->until = clock_now() + 2 * round * (dc->rise > dc->fall ? dc->rise : dc->fall);
 }
 
-/* The probe's word, unless it has none yet. */
+/* The probe's word, unless it has none yet: it begins with "up", and a few faults make
+ * that "suspect", which still takes traffic. */
 static enum dc_state endpoint_state(const struct ctl *c, unsigned endpoint, enum dc_state probed)
 {
 	const struct conf_datacenter *dc = &c->conf->datacenter[c->conf->endpoint[endpoint].datacenter];
 	const struct ctl_prior *p = &c->prior[endpoint];
 	const struct dc_health *h = dc_probe_health(c->probe, endpoint);
 
-	if (!p->stands || probed != DC_UP || clock_now() >= p->until || (h && h->ok_run >= dc->rise))
+	if (!p->stands || (probed != DC_UP && probed != DC_SUSPECT) || clock_now() >= p->until || (h && h->ok_run >= dc->rise))
 		return probed;
 	return (enum dc_state)p->state;
 }

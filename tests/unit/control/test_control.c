@@ -300,14 +300,16 @@ static void a_new_process_trusts_the_board_until_it_knows(void **state)
 	assert_int_equal(published().dc.endpoint_state[2], DC_UP);
 	assert_int_equal(published().degrade.mode, 1);
 	test_probe(0)->ok_run = 1;
+	test_probe(1)->state = DC_SUSPECT;
 	pass(1);
 	assert_int_equal(published().dc.endpoint_state[0], DC_DOWN);
+	assert_int_equal(published().dc.endpoint_state[1], DC_DOWN);
 	test_probe(0)->ok_run = 2; /* rise */
 	pass(1);
 	assert_int_equal(published().dc.endpoint_state[0], DC_UP);
 	assert_int_equal(published().dc.endpoint_state[1], DC_DOWN);
 	pass(30); /* and not for ever */
-	assert_int_equal(published().dc.endpoint_state[1], DC_UP);
+	assert_int_equal(published().dc.endpoint_state[1], DC_SUSPECT);
 }
 
 static void a_reload_keeps_overrides_and_states_by_name(void **state)
