@@ -81,20 +81,18 @@ static void show_datacenters(const json_t *all)
 	char t[32];
 	size_t i, k;
 
-	printf("\n%-16s %-10s %5s  %-22s %-10s %s\n", "DATACENTER", "STATE", "SHARE", "ENDPOINT", "STATE", "WHY");
+	printf("\n%-10s %-9s %4s %-21s %-9s %6s %s\n", "DATACENTER", "STATE", "GETS", "ENDPOINT", "STATE", "SINCE", "WHY");
 	json_array_foreach(all, i, dc) {
 		endpoints = json_object_get(dc, "endpoints");
 		json_array_foreach(endpoints, k, e) {
 			const char *why = text(e, "why");
 
 			if (k)
-				printf("%-34s", "");
+				printf("%-25s", "");
 			else
-				printf("%-16.16s %-10s %4.0f%%", text(dc, "name"), text(dc, "state"), number(dc, "share") * 100);
-			printf(" %s%-22.22s %-10s ", k ? "" : " ", text(e, "address"), text(e, "state"));
-			if (strcmp(why, "none"))
-				printf("%.15s, ", why);
-			printf("%s\n", period(number(e, "since_s"), t));
+				printf("%-10.10s %-9s %3.0f%%", text(dc, "name"), text(dc, "state"), number(dc, "share") * 100);
+			printf(" %-21.21s %-9s %6s %.15s\n", text(e, "address"), text(e, "state"), period(number(e, "since_s"), t),
+			       strcmp(why, "none") ? why : "");
 		}
 	}
 }

@@ -135,6 +135,15 @@ static int start_tcp(void **state)
 	return 0;
 }
 
+/* One endpoint with the longest words. */
+static int start_troubled(void **state)
+{
+	*test_probe(1) = (struct dc_health){ .state = DC_DOWN, .why = FAULT_UPSTREAM_UNRESOLVED };
+	start(false, true);
+	test_probe_reset();
+	return 0;
+}
+
 static int start_unix(void **state)
 {
 	start(true, true);
@@ -567,6 +576,7 @@ static void command_changes_and_confirms(void **state)
 	run_expect("feature shop off --for 30m --reason r", 0, "in force");
 	run_expect("dc drain a --for 30m --reason r", 0, "in force");
 	run_expect("status", 0, "kim: a drill");
+	run_expect("status", 0, "upstream-unreso");
 	assert_int_equal(run("status", out, sizeof(out)), 0);
 	for (line = strtok(out, "\n"); line; line = strtok(NULL, "\n")) {
 		if (strlen(line) > 80)
@@ -663,7 +673,7 @@ int main(int argc, char **argv)
 		T(nothing_hides_behind_a_delete, start_tcp),
 		T(connections_are_capped_and_come_back, start_tcp),
 		T(readiness, start_tcp),
-		T(command_changes_and_confirms, start_tcp),
+		T(command_changes_and_confirms, start_troubled),
 		T(command_says_why_not, start_tcp),
 		T(command_tells_of_a_worker_that_does_not_follow, start_tcp),
 		T(command_over_a_unix_socket_needs_no_token, start_unix),
