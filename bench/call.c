@@ -22,7 +22,7 @@
 
 bool call_is(struct slice s, const char *text)
 {
-	return s.len == strlen(text) && (!s.len || !memcmp(s.p, text, s.len));
+	return s.p && s.len == strlen(text) && memcmp(s.p, text, s.len) == 0;
 }
 
 const struct h2_field *call_request_field(const struct call *c, const char *name)
@@ -320,7 +320,7 @@ bool call_match(const char *pattern, struct slice path, struct slice param[2])
 			return false;
 		if (want.len && *want.p == '{' && n < 2 && have.len)
 			param[n++] = have;
-		else if (want.len != have.len || memcmp(want.p, have.p, want.len))
+		else if (want.len != have.len || memcmp(want.p, have.p, want.len) != 0)
 			return false;
 	}
 	return p == end;
@@ -328,12 +328,12 @@ bool call_match(const char *pattern, struct slice path, struct slice param[2])
 
 static const struct call_route *route(struct call *c, bool *path_known)
 {
-	static const struct call_route *const tables[] = { api_routes, grpc_routes, probe_routes };
+	const struct call_route *tables[3] = { api_routes, grpc_routes, probe_routes };
 	const struct call_route *r;
 	size_t i;
 
 	*path_known = false;
-	for (i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+	for (i = 0; i < 3; i++) {
 		for (r = tables[i]; r->pattern; r++) {
 			if (!call_match(r->pattern, c->path, c->param))
 				continue;
@@ -351,7 +351,7 @@ static void identify(struct call *c)
 	struct slice v = request_value(c, "authorization");
 	const char *dot;
 
-	if (v.len <= 7 || strncasecmp(v.p, "bearer ", 7))
+	if (v.len <= 7 || strncasecmp(v.p, "bearer ", 7) != 0)
 		return;
 	v.p += 7;
 	v.len -= 7;

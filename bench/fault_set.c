@@ -24,13 +24,14 @@ static const struct {
 static bool set_one(struct fault_set *f, const char *name, const char *value)
 {
 	char *end;
-	double v = strtod(value, &end);
+	double v;
 	size_t i;
 
 	if (!strcmp(value, "true"))
-		v = 1, end = (char *)"";
+		value = "1";
 	if (!strcmp(value, "false"))
-		v = 0, end = (char *)"";
+		value = "0";
+	v = strtod(value, &end);
 	if (!*value || *end || !isfinite(v) || v < 0)
 		return false;
 	if (!strcmp(name, "clear")) {
@@ -39,7 +40,7 @@ static bool set_one(struct fault_set *f, const char *name, const char *value)
 		return true;
 	}
 	for (i = 0; i < FAULTS; i++) {
-		if (strcmp(name, table[i].name))
+		if (strcmp(name, table[i].name) != 0)
 			continue;
 		if (v > table[i].most)
 			return false;

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/resource.h>
@@ -74,9 +73,11 @@ static void on_signal(void *arg)
 
 static bool watch_signals(struct net_loop *loop, const sigset_t *set, void (*call)(void *), void *arg)
 {
-	struct on_signal *s = malloc(sizeof(*s)); /* lives as long as the process */
+	static struct on_signal watched[4];
+	static unsigned used;
+	struct on_signal *s = &watched[used++];
 
-	if (!s || sigprocmask(SIG_BLOCK, set, NULL))
+	if (used > 4 || sigprocmask(SIG_BLOCK, set, NULL))
 		return false;
 	*s = (struct on_signal){ signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK), call, arg };
 	return s->fd >= 0 && net_watch(loop, s->fd, on_signal, s);
@@ -136,7 +137,7 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))
 		return puts("firebreak-bench " FIREBREAK_VERSION) < 0;
 	for (i = 0; i < COMMANDS; i++) {
-		if (strcmp(argv[1], commands[i].name))
+		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
 		snprintf(name, sizeof(name), "firebreak-bench %s", argv[1]);
 		argv[1] = name; /* what argp calls itself in messages */

@@ -100,7 +100,7 @@ static bool gather(const struct tally *t, const char *phase, const char *what, s
 	*sum = (struct tally_cell){ 0 };
 	*gap = 0;
 	for (p = 0; p < t->phases; p++) {
-		if (strcmp(phase, "all") && strcmp(phase, t->at[p].name))
+		if (strcmp(phase, "all") != 0 && strcmp(phase, t->at[p].name) != 0)
 			continue;
 		if (t->at[p].gap > *gap)
 			*gap = t->at[p].gap;
@@ -150,14 +150,17 @@ static bool count_of(const struct tally_cell *c, int64_t gap, const char *count,
 
 enum expect_result tally_expect(const struct tally *t, const char *assertion, double *value)
 {
-	char phase[32], what[32], count[32], op[3], rest;
+	char phase[32], what[32], count[32], op[3], number[32], rest, *end;
 	struct tally_cell *sum;
 	enum expect_result r = EXPECT_INVALID;
 	int64_t gap;
 	double v;
 	bool held = false;
 
-	if (sscanf(assertion, "%31[^. ].%31[^. ].%31[a-z0-9_] %2[=!<>] %lf %c", phase, what, count, op, &v, &rest) != 5)
+	if (sscanf(assertion, "%31[^. ].%31[^. ].%31[a-z0-9_] %2[=!<>] %31s %c", phase, what, count, op, number, &rest) != 5)
+		return EXPECT_INVALID;
+	v = strtod(number, &end);
+	if (end == number || *end)
 		return EXPECT_INVALID;
 	sum = malloc(sizeof(*sum));
 	if (sum && gather(t, phase, what, sum, &gap) && count_of(sum, gap, count, value)) {
