@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to config/. The file becomes a tree of nodes (yaml.c, the only place that
+ * sees libfyaml), the tree becomes a snapshot by walking the key table of
+ * include/firebreak/config.def (schema.c holds it as data, load.c walks it), and
+ * every text about keys (errors, reference, man page, dump) prints from that table.
+ */
+#ifndef FIREBREAK_CONFIG_PRIVATE_H
+#define FIREBREAK_CONFIG_PRIVATE_H
+
+#include "firebreak/arena.h"
+#include "firebreak/conf.h"
+
+#define CONF_FILE_MAX  (4u << 20) /* octets of a file */
+#define CONF_DEPTH_MAX 12         /* nested lists and mappings; the schema needs 6 */
+#define CONF_NODES_MAX 100000
+#define CONF_LIST_MAX  4096       /* routes over all features; CIDRs of headers.trusted */
+
+/* ---- the file as a tree ---- */
+
+enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
+
+/* owned by: the loader's tree arena; freed with it when loading is over. */
+struct node {
+	enum node_kind kind;
+	struct conf_mark mark;
+	const char *text; /* scalar; NUL-terminated, no controls inside; NULL: no value was written */
+	const char *name; /* this node is the value of this key, or NULL */
+	struct conf_mark name_mark;
+	struct node *next, *child, *last;
+	unsigned count; /* children */
+};
+
+/* The root, or NULL with the reasons in `e` (also when memory is gone). An empty file is an error. */
+struct node *yaml_parse(const char *text, size_t len, struct arena *tree, struct conf_errors *e);
+/* The value of a key, the n-th item of a list; NULL when there is none (node may be NULL). */
+struct node *node_get(const struct node *map, const char *name);
+struct node *node_item(const struct node *list, size_t n);
+
+/* ---- the key table ---- */
+
+enum conf_type {
+	CONF_T_MAP,    /* keys of its own, in the same struct */
+	CONF_T_LIST,   /* list of mappings, an array of structs */
+	CONF_T_BOOL,
+	CONF_T_NUMBER,
+	CONF_T_DURATION, /* milliseconds */
+	CONF_T_SECONDS,  /* a duration kept in seconds */
+	CONF_T_SIZE,
+	CONF_T_SHARE,   /* "12.5%" as basis points */
+	CONF_T_PERCENT, /* "20%" as whole percent */
+	CONF_T_CHOICE,  /* one of a fixed set of words, kept as its position */
+	CONF_T_NAME,
+	CONF_T_TEXT,
+	CONF_T_SECRET,
+	CONF_T_SECRET_FILE, /* first line of a file, kept like CONF_T_SECRET */
+	CONF_T_FILE,    /* has to be readable */
+	CONF_T_PATH,    /* need not exist */
+	CONF_T_LOG,     /* path, stderr, stdout */
+	CONF_T_LISTEN,  /* numeric address and port, or unix: */
+	CONF_T_ADDRESS, /* name or number and port, or unix: */
+	CONF_T_TARGET,  /* path of a request */
+	CONF_T_FIELD,   /* name of a header field */
+	CONF_T_IDENTITY,
+	CONF_T_TIER,
+	CONF_T_TIERS,
+	CONF_T_WAYS_BY_TIER,
+	CONF_T_WAYS_BY_MODE,
+	CONF_T_ROUTES,
+	CONF_T_ENDPOINTS,
+	CONF_T_NETWORKS,
+	CONF_TYPES
+};
+
+enum conf_block {
+#define BLOCK(id, title) CONF_B_##id,
+#define KEY(block, name, type, where, field, fallback, min, max, word, flags, prose)
+#define MAP(block, name, child, flag, prose)
+#define LIST(block, name, child, where, array, number, item, min, max, fallback, flags, prose)
+#include "firebreak/config.def"
+	CONF_BLOCKS
+};
+
+#define CONF_RELOAD   0u /* SIGHUP takes a new value over */
+#define CONF_RESTART  1u /* only a restart does */
+#define CONF_EXAMPLE  2u /* `fallback` is no default, only what the reference shows */
+#define CONF_REQUIRED 6u /* has to be written, and has an example */
+
+#define CONF_NOWHERE ((size_t)-1)
+
+struct conf_key {
+	enum conf_block block, child;
+	const char *name;
+	enum conf_type type;
+	size_t offset, size;   /* of the field; of the array pointer for a list; of the presence flag for a map */
+	size_t count, item;    /* list: offset of the count, size of one element */
+	const char *fallback;  /* as it would be written; NULL: none */
+	uint64_t min, max;     /* of the value in its unit; of the length of text and lists */
+	const char *word;      /* stands for 0 or NULL ("auto", "none"); the words of a choice, with '|' between */
+	unsigned flags;
+	const char *prose;
+};
+
+extern const struct conf_key conf_keys[];
+extern const size_t conf_keys_count;
+const char *conf_block_title(enum conf_block b);
+/* The key of a block by name, or NULL. */
+const struct conf_key *conf_key_find(enum conf_block b, const char *name);
+/* Text of a key at the start of lines: wrapped to 100 columns. */
+void conf_print_wrapped(FILE *out, const char *prefix, const char *text);
+/* Walks the keys of a block in the order of the table: start with NULL. */
+const struct conf_key *conf_key_next(enum conf_block b, const struct conf_key *k);
+/* "a duration from 1s to 1h, or auto": what a value of this key has to be. */
+void conf_key_expected(const struct conf_key *k, char *out, size_t size);
+
+extern const char *const conf_way_words[CONF_WAYS];
+
+/* ---- values ---- */
+
+enum value_result { VALUE_OK, VALUE_BAD, VALUE_RANGE };
+
+/* Text to number in the key's unit, and back to what a person would write. */
+enum value_result value_parse(enum conf_type type, const char *text, uint64_t *out);
+void value_print(enum conf_type type, uint64_t value, char *out, size_t size);
+/* Position of `text` in "a|b|c", -1 when it is not there. */
+int value_choice(const char *words, const char *text);
+/* Copies the n-th word of "a|b|c"; false: there is none. */
+bool value_choice_word(const char *words, unsigned n, char *out, size_t size);
+bool value_name_ok(const char *text, size_t min, size_t max);
+bool value_field_ok(const char *text);
+/* "host:port", "[v6]:port", "unix:/path"; NULL or what is wrong. */
+const char *value_address_check(const char *text, bool numeric);
+/* "10.0.0.0/8"; NULL or what is wrong. */
+const char *value_network_check(const char *text);
+
+/* The nearest of the words tried, when it is near enough to have been meant. */
+struct suggest {
+	const char *word;
+	const char *best;
+	unsigned distance;
+};
+void suggest_init(struct suggest *s, const char *word);
+void suggest_try(struct suggest *s, const char *candidate);
+/* `; did you mean "x"?`, or an empty text. Lives in the caller's buffer. */
+const char *suggest_text(const struct suggest *s, char *out, size_t size);
+
+/* ---- loading ---- */
+
+struct loader {
+	struct conf *c;
+	struct arena *keep; /* the snapshot's memory */
+	struct arena tree;  /* gone when loading is over */
+	struct conf_errors *errors;
+	const char *folder; /* of the file; relative paths start here */
+	size_t routes_room;
+	bool no_memory;
+};
+
+/* owned by: the caller of conf_load(); freed by conf_free() */
+struct snapshot {
+	struct conf c; /* first: conf_free() gets its address */
+	struct arena arena;
+};
+
+/* Zeroed memory of the snapshot; NULL sets no_memory. */
+void *load_alloc(struct loader *l, size_t size);
+const char *load_strdup(struct loader *l, const char *text);
+/* Fills the struct at `base` from a mapping (NULL: from fallbacks alone). */
+void load_map(struct loader *l, enum conf_block b, const struct node *map, void *base);
+void load_scalar(struct loader *l, const struct conf_key *k, const struct node *n, void *base);
+void load_fallback(struct loader *l, const struct conf_key *k, void *base);
+/* False, and an error, when the node is not of this kind. */
+bool load_want(struct loader *l, const struct node *n, enum node_kind kind, const char *what, const char *expected);
+/* Must the key be written? */
+static inline bool conf_key_required(const struct conf_key *k)
+{
+	return (k->flags & CONF_REQUIRED) == CONF_REQUIRED;
+}
+/* The types that have a shape of their own (load_shape.c); `n` is never NULL. */
+void load_shape(struct loader *l, const struct conf_key *k, const struct node *n, void *base);
+/* What concerns more than one key, and the files named (check.c). */
+void load_check(struct loader *l, const struct node *root);
+/* NULL, or a copy that is relative to nothing. */
+const char *load_path(struct loader *l, const char *text);
+
+#endif
