@@ -58,6 +58,7 @@ struct net_loop *net_loop_create(void)
 	wheel_init(&loop->wheel, clock_tick());
 	list_init(&loop->starting);
 	list_init(&loop->dying);
+	list_init(&loop->resolving);
 	return loop;
 }
 

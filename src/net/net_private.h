@@ -51,7 +51,7 @@ struct net_loop {
 	uint64_t turns;
 	int64_t busy;          /* ns */
 	struct evdns_base *dns;
-	size_t dns_pending;
+	struct list resolving; /* requests evdns holds */
 	int64_t dns_changed;   /* of /etc/resolv.conf and /etc/hosts, when dns was set up */
 	struct net_conn *scratch_owner;
 	size_t scratch_len;
@@ -67,6 +67,8 @@ static inline void loop_tick(struct net_loop *loop)
 	}
 }
 
+/* Tests name their own. */
+extern const char *resolve_conf_path, *resolve_hosts_path;
 void resolve_loop_finish(struct net_loop *loop);
 /* The first step of a connection that did not begin with an event. */
 void conn_start(struct net_conn *c);

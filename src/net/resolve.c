@@ -17,12 +17,15 @@
 #define ADDRS_MAX 16
 #define RESOLVE_MAGIC 0x7265736f
 
+const char *resolve_conf_path = "/etc/resolv.conf", *resolve_hosts_path = "/etc/hosts";
+
 /*
  * owned by: this file; the caller may cancel until `done` was called
  * freed by: the reaper once evdns has let go
  */
 struct net_resolve {
 	struct net_reap reap;
+	struct list node; /* on loop->resolving while evdns holds it */
 	uint32_t magic;
 	struct net_loop *loop;
 	struct evdns_getaddrinfo_request *request; /* NULL: evdns has let go */
@@ -42,9 +45,9 @@ static int64_t changed(const char *path)
 /* The resolver, set up anew when its files have changed and nothing is under way. */
 static struct evdns_base *dns_of(struct net_loop *loop)
 {
-	int64_t now = changed("/etc/resolv.conf") ^ changed("/etc/hosts") << 1;
+	int64_t now = changed(resolve_conf_path) ^ changed(resolve_hosts_path) << 1;
 
-	if (loop->dns && loop->dns_changed != now && !loop->dns_pending) {
+	if (loop->dns && loop->dns_changed != now && list_empty(&loop->resolving)) {
 		evdns_base_free(loop->dns, 0);
 		loop->dns = NULL;
 	}
@@ -55,16 +58,9 @@ static struct evdns_base *dns_of(struct net_loop *loop)
 		return NULL;
 	loop->dns_changed = now;
 	/* Its result only says that there are no servers; /etc/hosts works without. */
-	evdns_base_resolv_conf_parse(loop->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
-	evdns_base_load_hosts(loop->dns, "/etc/hosts");
+	evdns_base_resolv_conf_parse(loop->dns, DNS_OPTIONS_ALL, resolve_conf_path);
+	evdns_base_load_hosts(loop->dns, resolve_hosts_path);
 	return loop->dns;
-}
-
-void resolve_loop_finish(struct net_loop *loop)
-{
-	if (loop->dns)
-		evdns_base_free(loop->dns, 1); /* calls back what is under way */
-	loop->dns = NULL;
 }
 
 static void resolve_free(struct net_reap *item)
@@ -108,7 +104,7 @@ static void on_resolved(int error, struct evutil_addrinfo *info, void *arg)
 	n = error ? 0 : take(info, addrs);
 	if (info)
 		evutil_freeaddrinfo(info);
-	r->loop->dns_pending--;
+	list_remove(&r->node);
 	r->request = NULL;
 	tell(r, addrs, n);
 	if (!r->starting)
@@ -138,6 +134,21 @@ void net_resolve_cancel(struct net_resolve *r)
 	r->silent = true;
 	net_timer_disarm(&r->deadline);
 	give_up(r);
+}
+
+void resolve_loop_finish(struct net_loop *loop)
+{
+	struct list *node;
+	int i;
+
+	for (node = loop->resolving.next; node != &loop->resolving; node = node->next)
+		net_resolve_cancel(list_entry(node, struct net_resolve, node));
+	/* evdns lets go in callbacks of its own. */
+	for (i = 0; i < 10 && !list_empty(&loop->resolving); i++)
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	if (loop->dns)
+		evdns_base_free(loop->dns, 0);
+	loop->dns = NULL;
 }
 
 /* "name:port" into its parts. */
@@ -182,7 +193,7 @@ struct net_resolve *net_resolve(struct net_loop *loop, const char *name_port, ui
 	*r = (struct net_resolve){ .magic = RESOLVE_MAGIC, .loop = loop, .done = done, .user = user, .starting = true };
 	r->reap.free = resolve_free;
 	net_timer_init(&r->deadline, on_deadline);
-	loop->dns_pending++;
+	list_append(&loop->resolving, &r->node);
 	r->request = evdns_getaddrinfo(dns, host, port, &hints, on_resolved, r);
 	r->starting = false;
 	if (!r->request) { /* called back from inside */

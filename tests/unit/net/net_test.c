@@ -80,7 +80,7 @@ void test_certificate(const char *name, enum test_key kind, const char *host, co
 	X509_set_version(x, 2);
 	ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
 	X509_gmtime_adj(X509_getm_notBefore(x), -86400);
-	X509_gmtime_adj(X509_getm_notAfter(x), 86400L * atoi(days));
+	X509_gmtime_adj(X509_getm_notAfter(x), 86400L * atoi(days) - 60);
 	X509_set_pubkey(x, key);
 	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
 	X509_set_issuer_name(x, X509_get_subject_name(x));

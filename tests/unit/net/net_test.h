@@ -36,7 +36,7 @@ extern const struct net_handler test_handler;
 const char *test_dir(void);
 enum test_key { TEST_ECDSA, TEST_RSA };
 /* Writes NAME.crt and NAME.key, self-signed, for this DNS name or address. */
-void test_certificate(const char *name, enum test_key kind, const char *host, const char *not_after_sign);
+void test_certificate(const char *name, enum test_key kind, const char *host, const char *days);
 /* "<dir>/name" in one of a few static buffers. */
 const char *test_path(const char *name);
 /* Contexts over a certificate made before; fail the test when they cannot be made. */
