@@ -32,23 +32,6 @@ uint64_t worker_random(struct worker *w)
 
 /* ---- configuration ---- */
 
-static bool same_names(const struct conf *a, const struct conf *b)
-{
-	size_t i;
-
-	if (a->features != b->features || a->datacenters != b->datacenters)
-		return false;
-	for (i = 0; i < a->features; i++) {
-		if (strcmp(a->feature[i].name, b->feature[i].name))
-			return false;
-	}
-	for (i = 0; i < a->datacenters; i++) {
-		if (strcmp(a->datacenter[i].name, b->datacenter[i].name))
-			return false;
-	}
-	return true;
-}
-
 static void replace_redis(struct worker *w)
 {
 	const struct conf *conf = w->snap->conf;
@@ -62,15 +45,10 @@ static void replace_redis(struct worker *w)
 static void put_in_force(struct worker *w, const struct board_live *live)
 {
 	struct snapshot *old = w->snap;
-	struct tm_worker *tm = &w->part->tm;
 
 	w->snap = w->pending;
 	w->pending = NULL;
-	if (!same_names(old->conf, w->snap->conf)) {
-		/* Counters are by index: under new names they start anew. */
-		memset(tm->exchange, 0, sizeof(tm->exchange));
-		memset(tm->latency, 0, sizeof(tm->latency));
-	}
+	tm_remap(&w->part->tm, old->conf, w->snap->conf);
 	w->live = *live;
 	w->down.limits = &w->snap->conf->limits;
 	w->down.connect_protocol = w->snap->connect_protocol;
@@ -135,6 +113,8 @@ static void on_turn(void *arg)
 {
 	struct worker *w = arg;
 	struct tm_worker *tm = &w->part->tm;
+	uint64_t turns;
+	int64_t busy;
 
 	read_board(w);
 	h2_pump_all(&w->down);
@@ -142,7 +122,10 @@ static void on_turn(void *arg)
 	if (w->rds)
 		rds_pump(w->rds);
 	w->part->heartbeat++;
+	net_loop_stats(w->loop, &turns, &busy);
 	tm_add(tm, TM_TURNS, 1);
+	tm_add(tm, TM_BUSY_NS, (uint64_t)(busy - w->busy_before));
+	w->busy_before = busy;
 	tm_set(tm, TM_DOWNSTREAM_OPEN, w->down.count);
 	tm_set(tm, TM_DOWNSTREAM_STREAMS, w->exchanges);
 	tm_set(tm, TM_BUFFER_BYTES, buf_memory());
@@ -316,6 +299,7 @@ int xchg_worker_run(const struct xchg_worker_args *args)
 	snapshot_default_live(w->snap, &w->live);
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
+	tm_restart(&w->part->tm);
 	w->part->generation = w->snap->conf->generation;
 	if (!start(w, args)) {
 		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", "out of memory or descriptors", NULL);

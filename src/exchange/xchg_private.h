@@ -88,6 +88,7 @@ struct worker {
 	const unsigned char *secret, *ticket_key;
 	int command_fd;
 	size_t exchanges;
+	int64_t busy_before;          /* loop time already counted, ns */
 };
 
 uint64_t worker_random(struct worker *w);
