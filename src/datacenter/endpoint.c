@@ -64,7 +64,7 @@ struct endpoint *endpoint_create(struct dc_pool *p, unsigned index)
 	ep->verify = dc->verify;
 	list_init(&ep->node);
 	list_init(&ep->links);
-	ok = copy(&ep->datacenter, dc->name) & copy(&ep->address, e->address) & copy(&ep->ca, dc->ca);
+	ok = copy(&ep->datacenter, dc->name) && copy(&ep->address, e->address) && copy(&ep->ca, dc->ca);
 	ep->sni = dc->server_name ? strdup(dc->server_name) : host_of(e->address);
 	if (!ok) {
 		endpoint_destroy(ep);
