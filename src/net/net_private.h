@@ -19,6 +19,7 @@
 
 struct wheel {
 	int64_t tick; /* every slot up to this one has been visited */
+	int64_t next; /* tick at which some slot is to be visited, or earlier; INT64_MAX: none */
 	uint64_t occupied[WHEEL_LEVELS]; /* may say yes for a slot emptied by disarming */
 	struct list slot[WHEEL_LEVELS][WHEEL_SLOTS];
 };

@@ -19,6 +19,7 @@ void wheel_init(struct wheel *w, int64_t now)
 	int i, k;
 
 	w->tick = now / SLOT_NS;
+	w->next = INT64_MAX;
 	for (i = 0; i < WHEEL_LEVELS; i++) {
 		w->occupied[i] = 0;
 		for (k = 0; k < WHEEL_SLOTS; k++)
@@ -41,6 +42,9 @@ static void place(struct wheel *w, struct net_timer *t)
 	slot = (int)(tick >> (level * BITS)) & (WHEEL_SLOTS - 1);
 	w->occupied[level] |= UINT64_C(1) << slot;
 	list_append(&w->slot[level][slot], &t->node);
+	tick = tick >> (level * BITS) << (level * BITS);
+	if (tick < w->next)
+		w->next = tick;
 }
 
 /* The next tick at which some slot is to be visited: its lower digits are zero, and
@@ -66,9 +70,7 @@ static int64_t next_tick(const struct wheel *w)
 
 int64_t wheel_next(const struct wheel *w)
 {
-	int64_t tick = next_tick(w);
-
-	return tick == INT64_MAX ? INT64_MAX : tick * SLOT_NS;
+	return w->next == INT64_MAX ? INT64_MAX : w->next * SLOT_NS;
 }
 
 /* Takes what lies in one slot: due timers are gathered, the others move closer. */
@@ -98,6 +100,12 @@ void wheel_run(struct wheel *w, int64_t now)
 	struct net_timer *t;
 	int i;
 
+	if (last <= w->tick)
+		return;
+	if (last < w->next) {
+		w->tick = last;
+		return;
+	}
 	list_init(&due);
 	while ((tick = next_tick(w)) <= last) {
 		w->tick = tick;
@@ -106,8 +114,8 @@ void wheel_run(struct wheel *w, int64_t now)
 				visit(w, i, (int)(tick >> (i * BITS)) & (WHEEL_SLOTS - 1), now, &due);
 		}
 	}
-	if (last > w->tick)
-		w->tick = last;
+	w->tick = last;
+	w->next = tick;
 	/* Only now: whatever is armed from here on waits for a later turn. A timer
 	 * that disarms another due one takes it off this list. */
 	while ((node = list_pop(&due))) {
