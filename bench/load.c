@@ -173,8 +173,8 @@ static void on_second(struct net_timer *t)
 	int64_t now = clock_now(), part = CLOCK_SEC / 4;
 
 	traffic_expire(l, now);
-	if ((now - l->start) / CLOCK_SEC != (now - l->start - part) / CLOCK_SEC)
-		report_second(l, now);
+	if (now >= l->start + (l->rows + 1) * CLOCK_SEC)
+		report_second(l);
 	if (now >= l->stop_at && list_empty(&l->pending))
 		finish(l);
 	else

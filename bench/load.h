@@ -93,6 +93,7 @@ struct load {
 	uint64_t dropped;  /* had no place to wait */
 	bool stopping;
 	struct net_timer second;
+	unsigned rows;     /* seconds reported */
 	struct tm_hist lateness;
 	struct tally tally;
 	struct watch *watch;
@@ -114,7 +115,7 @@ void client_cancel(struct request *r); /* one that has a stream */
 void client_stop(struct load *l);
 
 /* report.c */
-void report_second(struct load *l, int64_t now);
+void report_second(struct load *l);
 void report_table(const struct load *l, FILE *out);
 bool report_json(const struct load *l, const char *path);
 

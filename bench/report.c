@@ -8,7 +8,8 @@
 #include "firebreak/clock.h"
 #include "load.h"
 
-#define CELL 11
+#define CELL   11
+#define COLUMN 18
 
 static void cell_text(char *out, size_t size, const uint64_t c[OUTCOME_COUNT])
 {
@@ -31,22 +32,21 @@ static void heading(const struct load *l)
 
 	printf("\n%5s  %-10s", "", l->watch ? "mode" : "");
 	for (f = 0; f < TALLY_FEATURES; f++)
-		printf(" %-*.*s", CELL, CELL, tally_features[f].word);
+		printf(" %-*s", CELL, tally_features[f].column);
 	printf("%s\n", l->watch ? " datacenters" : "");
 }
 
-void report_second(struct load *l, int64_t now)
+void report_second(struct load *l)
 {
-	static unsigned rows;
 	static uint64_t known[TALLY_FEATURES];
 	char text[64];
 	uint64_t all;
 	unsigned f;
 
-	if (!l->o.quiet && rows++ % 15 == 0)
+	if (l->rows++ % 15 == 0 && !l->o.quiet)
 		heading(l);
 	if (!l->o.quiet)
-		printf("%4llds  %-10.10s", (long long)((now - l->start + CLOCK_SEC / 2) / CLOCK_SEC), watch_mode(l->watch));
+		printf("%4us  %-10.10s", l->rows, watch_mode(l->watch));
 	for (f = 0; f < TALLY_FEATURES; f++) {
 		all = watch_failed_over(l->watch, tally_features[f].word);
 		tally_failed_over(&l->tally, f, all > known[f] ? all - known[f] : 0);
@@ -72,29 +72,77 @@ static uint64_t total(const struct tally_cell *c)
 	return n;
 }
 
+/* One phase: a column for each outcome. */
+static void table_outcomes(const struct tally_phase *ph, FILE *out)
+{
+	unsigned f, o;
+
+	fprintf(out, "\n%-16s", ph->name);
+	for (o = 0; o < OUTCOME_COUNT; o++)
+		fprintf(out, " %11s", outcome_word((enum outcome)o));
+	fprintf(out, " %9s %9s\n", "p50 ms", "p99 ms");
+	for (f = 0; f < TALLY_FEATURES; f++) {
+		const struct tally_cell *c = &ph->cell[f];
+
+		if (!total(c))
+			continue;
+		fprintf(out, "%c %-14s", tally_features[f].core ? '*' : ' ', tally_features[f].word);
+		for (o = 0; o < OUTCOME_COUNT; o++)
+			c->outcome[o] ? fprintf(out, " %11llu", (unsigned long long)c->outcome[o]) : fprintf(out, " %11s", ".");
+		fprintf(out, " %9.1f %9.1f\n", (double)tm_hist_quantile(&c->latency, 0.5) / 1e6,
+			(double)tm_hist_quantile(&c->latency, 0.99) / 1e6);
+	}
+}
+
+/* The last lines of a column: what core had to wait. */
+static void table_core(const struct tally *t, FILE *out)
+{
+	char text[96];
+	unsigned p;
+	double v;
+
+	fprintf(out, "  %-15s", "core p99");
+	for (p = 0; p <= t->phase; p++) {
+		snprintf(text, sizeof(text), "%s.core.p99_ms>=0", t->at[p].name);
+		tally_expect(t, text, &v);
+		snprintf(text, sizeof(text), "%.1f ms", v);
+		fprintf(out, " %-*s", COLUMN, text);
+	}
+	fprintf(out, "\n  %-15s", "core, no answer");
+	for (p = 0; p <= t->phase; p++) {
+		snprintf(text, sizeof(text), "%.0f ms at most", (double)t->at[p].gap / 1e6);
+		fprintf(out, " %-*s", COLUMN, text);
+	}
+	fprintf(out, "\n");
+}
+
+/* Several phases: a column for each. */
+static void table_phases(const struct tally *t, FILE *out)
+{
+	char text[64];
+	unsigned p, f;
+
+	fprintf(out, "\n%-17s", "");
+	for (p = 0; p <= t->phase; p++)
+		fprintf(out, " %-*s", COLUMN, t->at[p].name);
+	fprintf(out, "\n");
+	for (f = 0; f < TALLY_FEATURES; f++) {
+		fprintf(out, "%c %-15s", tally_features[f].core ? '*' : ' ', tally_features[f].word);
+		for (p = 0; p <= t->phase; p++) {
+			cell_text(text, sizeof(text), t->at[p].cell[f].outcome);
+			fprintf(out, " %-*s", COLUMN, text);
+		}
+		fprintf(out, "\n");
+	}
+	table_core(t, out);
+}
+
 void report_table(const struct load *l, FILE *out)
 {
-	unsigned p, f, o;
-
-	for (p = 0; p <= l->tally.phase; p++) {
-		const struct tally_phase *ph = &l->tally.at[p];
-
-		fprintf(out, "\n%-16s", ph->name);
-		for (o = 0; o < OUTCOME_COUNT; o++)
-			fprintf(out, " %11s", outcome_word((enum outcome)o));
-		fprintf(out, " %9s %9s\n", "p50 ms", "p99 ms");
-		for (f = 0; f < TALLY_FEATURES; f++) {
-			const struct tally_cell *c = &ph->cell[f];
-
-			if (!total(c))
-				continue;
-			fprintf(out, "%c %-14s", tally_features[f].core ? '*' : ' ', tally_features[f].word);
-			for (o = 0; o < OUTCOME_COUNT; o++)
-				c->outcome[o] ? fprintf(out, " %11llu", (unsigned long long)c->outcome[o]) : fprintf(out, " %11s", ".");
-			fprintf(out, " %9.1f %9.1f\n", (double)tm_hist_quantile(&c->latency, 0.5) / 1e6,
-				(double)tm_hist_quantile(&c->latency, 0.99) / 1e6);
-		}
-	}
+	if (l->tally.phases > 1)
+		table_phases(&l->tally, out);
+	else
+		table_outcomes(&l->tally.at[0], out);
 	fprintf(out,
 		"\n* core   latency from the intended time of sending; seed %llu, sent %llu, dropped by the generator %llu, late p99 %.2f ms\n",
 		(unsigned long long)l->o.seed, (unsigned long long)l->issued, (unsigned long long)l->dropped,

@@ -6,7 +6,7 @@
 #include <string.h>
 
 const struct tally_feature_info tally_features[TALLY_FEATURES] = {
-#define X(name, word, core, read, share) { word, core, read, share },
+#define X(name, word, column, core, read, share) { word, column, core, read, share },
 	FEATURES(X)
 #undef X
 };

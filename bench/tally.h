@@ -19,19 +19,20 @@
 #include "firebreak/telemetry.h"
 #include "outcome.h"
 
-/* X(NAME, "word", core, read, default share) */
+/* X(NAME, "word", "column", core, read, default share) */
 #define FEATURES(X) \
-	X(SEND, "send", true, false, 25) X(RECENT, "recent-messages", true, true, 20) X(ROOMS, "room-list", true, true, 10) \
-	X(SYNC, "sync", true, true, 10) X(PRESENCE, "presence", true, true, 12) X(MEDIA, "media", false, false, 10) \
-	X(BACKUP, "backup", false, false, 5) X(SHOPPING, "shopping", false, true, 8)
+	X(SEND, "send", "send", true, false, 25) X(RECENT, "recent-messages", "recent", true, true, 20) \
+	X(ROOMS, "room-list", "rooms", true, true, 10) X(SYNC, "sync", "sync", true, true, 10) \
+	X(PRESENCE, "presence", "presence", true, true, 12) X(MEDIA, "media", "media", false, false, 10) \
+	X(BACKUP, "backup", "backup", false, false, 5) X(SHOPPING, "shopping", "shopping", false, true, 8)
 enum tally_feature {
-#define X(name, word, core, read, share) FEATURE_##name,
+#define X(name, word, column, core, read, share) FEATURE_##name,
 	FEATURES(X)
 #undef X
 	TALLY_FEATURES
 };
 struct tally_feature_info {
-	const char *word;
+	const char *word, *column;
 	bool core, read;
 	double share;
 };
