@@ -105,6 +105,13 @@ static void hook(void *arg)
 	h2_pump_all(&b->h2);
 }
 
+static void stop(void *arg)
+{
+	struct backend *b = arg;
+
+	net_loop_stop(b->loop);
+}
+
 static bool prepare(struct backend *b, const struct options *o, char *why, size_t why_size)
 {
 	struct conf_tls_server tls = { .certificate = o->certificate, .key = o->key };
@@ -140,7 +147,7 @@ static int serve(struct backend *b, int fd, const char *address)
 	events_start(b);
 	net_loop_hook(b->loop, hook, b);
 	l = net_listener_create(b->loop, fd, on_accept, b);
-	if (!l || !bench_stop_on_signal(b->loop)) {
+	if (!l || !bench_stop_on_signal(b->loop, stop, b)) {
 		fprintf(stderr, "firebreak-bench backend: out of memory\n");
 		return 1;
 	}
@@ -160,6 +167,7 @@ int backend_main(int argc, char **argv)
 	int fd, code;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
+	bench_prepare();
 	b.loop = net_loop_create();
 	if (!b.loop || !prepare(&b, &o, why, sizeof(why)) || (fd = net_listen_open(o.listen, why, sizeof(why))) < 0) {
 		fprintf(stderr, "firebreak-bench backend: %s\n", *why ? why : "out of memory");

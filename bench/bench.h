@@ -17,7 +17,9 @@ void bench_limits(struct conf_limits *l);
 
 /* Calls back at this signal; once for a burst of them. False: out of descriptors. */
 bool bench_on_signal(struct net_loop *loop, int signo, void (*call)(void *arg), void *arg);
-/* Stops the loop at SIGTERM and SIGINT. */
-bool bench_stop_on_signal(struct net_loop *loop);
+/* The same for SIGTERM and SIGINT. */
+bool bench_stop_on_signal(struct net_loop *loop, void (*call)(void *arg), void *arg);
+/* Descriptors as many as there may be, no SIGPIPE. */
+void bench_prepare(void);
 
 #endif

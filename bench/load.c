@@ -188,6 +188,19 @@ static void on_phase(void *arg)
 	tally_next_phase(&l->tally, clock_now());
 }
 
+/* The first time: nothing new is sent, answers under way still count. The second
+ * time: at once. */
+static void on_stop(void *arg)
+{
+	struct load *l = arg;
+	int64_t now = clock_now();
+
+	if (now >= l->stop_at)
+		finish(l);
+	else
+		l->stop_at = now;
+}
+
 static void hook(void *arg)
 {
 	struct load *l = arg;
@@ -286,9 +299,10 @@ int load_main(int argc, char **argv)
 		l->o.share[f] = tally_features[f].share;
 	argp_err_exit_status = 64;
 	argp_parse(&argp, argc, argv, 0, NULL, &l->o);
+	bench_prepare();
 	bench_limits(&l->limits);
 	error = prepare(l, why);
-	if (!error && (!bench_on_signal(l->loop, SIGUSR1, on_phase, l) || !bench_stop_on_signal(l->loop)))
+	if (!error && (!bench_on_signal(l->loop, SIGUSR1, on_phase, l) || !bench_stop_on_signal(l->loop, on_stop, l)))
 		error = "out of descriptors";
 	if (error) {
 		fprintf(stderr, "firebreak-bench load: %s\n", error);

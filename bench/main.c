@@ -92,15 +92,9 @@ bool bench_on_signal(struct net_loop *loop, int signo, void (*call)(void *arg), 
 	return watch_signals(loop, &set, call, arg);
 }
 
-static void stop(void *loop)
-{
-	net_loop_stop(loop);
-}
-
-bool bench_stop_on_signal(struct net_loop *loop)
+void bench_prepare(void)
 {
 	struct rlimit files;
-	sigset_t set;
 
 	/* As many descriptors as the system lets us have: many clients, many streams. */
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {
@@ -108,10 +102,16 @@ bool bench_stop_on_signal(struct net_loop *loop)
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
 	signal(SIGPIPE, SIG_IGN);
+}
+
+bool bench_stop_on_signal(struct net_loop *loop, void (*call)(void *arg), void *arg)
+{
+	sigset_t set;
+
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	return watch_signals(loop, &set, stop, loop);
+	return watch_signals(loop, &set, call, arg);
 }
 
 static int usage(FILE *out, int code)

@@ -181,7 +181,7 @@ void request_done(struct request *r, bool complete)
 	int64_t now = clock_now();
 	struct request *next;
 
-	if (r->done)
+	if (r->done || l->stopping) /* cut off by ourselves: nobody failed */
 		return;
 	r->done = true;
 	list_remove(&r->time_node);
