@@ -30,26 +30,10 @@ static size_t buckets_for(size_t limit)
 	return n;
 }
 
-static void unchain(struct cache_memory *m, struct cache_entry *e)
-{
-	struct cache_entry **at = slot(m, &e->key);
-
-	while (*at != e)
-		at = &(*at)->chain;
-	*at = e->chain;
-	m->bytes -= cache_entry_cost(e);
-	m->count--;
-}
-
 static void evict(struct cache_memory *m)
 {
-	struct cache_entry *oldest;
-	struct list *node;
-
-	while (m->bytes > m->limit && (node = list_pop(&m->lru))) {
-		oldest = list_entry(node, struct cache_entry, lru);
-		unchain(m, oldest);
-		free(oldest);
+	while (m->bytes > m->limit && !list_empty(&m->lru)) {
+		cache_memory_remove(m, list_entry(m->lru.next, struct cache_entry, lru));
 		m->evictions++;
 	}
 }
@@ -139,7 +123,14 @@ bool cache_memory_insert(struct cache_memory *m, struct cache_entry *e)
 
 void cache_memory_remove(struct cache_memory *m, struct cache_entry *e)
 {
+	struct cache_entry **at = slot(m, &e->key);
+
+	while (*at != e)
+		at = &(*at)->chain;
+	/* The analyzer cannot see that list_remove takes e off m->lru, and finds it there again. */
+	*at = e->chain; /* NOLINT(clang-analyzer-unix.Malloc) */
 	list_remove(&e->lru);
-	unchain(m, e);
+	m->bytes -= cache_entry_cost(e);
+	m->count--;
 	free(e);
 }
