@@ -62,6 +62,7 @@ struct endpoint *endpoint_create(struct dc_pool *p, unsigned index)
 	ep->index = (int)index;
 	ep->secure = dc->tls;
 	ep->verify = dc->verify;
+	ep->streams = SIZE_MAX;
 	list_init(&ep->node);
 	list_init(&ep->links);
 	ok = copy(&ep->datacenter, dc->name) && copy(&ep->address, e->address) && copy(&ep->ca, dc->ca);
@@ -159,14 +160,15 @@ void endpoint_failed(struct endpoint *ep, enum fault fault)
 	if (!ep->proving) {
 		/* The first new try comes at once: it may have been that link alone. */
 		ep->backoff = 0;
-	} else if (now >= ep->connect_at) {
+	} else if (now > ep->failed_at && now - ep->failed_at >= ep->backoff) {
 		ep->backoff = ep->backoff ? ep->backoff * 2 : BACKOFF_LEAST;
 		if (ep->backoff > BACKOFF_MOST)
 			ep->backoff = BACKOFF_MOST;
 	}
 	ep->proving = true;
 	ep->failed_at = now;
-	ep->connect_at = now + ep->backoff;
+	if (ep->connect_at < now + ep->backoff)
+		ep->connect_at = now + ep->backoff;
 	watch_soon(p);
 }
 
@@ -265,6 +267,9 @@ static void on_pong(void *owner, int64_t rtt)
 {
 	struct link *l = owner;
 
+	/* SETTINGS came before: what this peer takes, for links that do not know yet. */
+	if (!l->proven && !l->leaving)
+		l->ep->streams = h2_session_room(l->h2) + h2_session_streams(l->h2);
 	l->proven = true;
 	l->doubted = false;
 	l->ticks = 0;
@@ -291,7 +296,9 @@ static void on_room(void *owner)
  * of themselves (dc_pool_result). Anything before that is the endpoint's failure. */
 static bool blames(const struct link *l, enum fault fault)
 {
-	return fault_info(fault)->blames_datacenter && !l->judged && !(l->proven && fault == FAULT_UPSTREAM_CLOSED);
+	if (l->judged || (l->proven && fault == FAULT_UPSTREAM_CLOSED))
+		return false;
+	return fault_info(fault)->blames_datacenter || (fault >= FAULT_FLOOD_RESETS && fault <= FAULT_FLOOD_HEADS);
 }
 
 static void on_closed(void *owner, enum fault fault)
@@ -358,6 +365,9 @@ struct link *link_open(struct endpoint *ep, enum fault *why)
 static bool fits(const struct link *l, bool connect)
 {
 	if (l->leaving || l->judged || !h2_session_room(l->h2))
+		return false;
+	/* More than the peer turns out to take would wait behind one another. */
+	if (!l->proven && h2_session_streams(l->h2) >= l->ep->streams)
 		return false;
 	/* RFC 8441 section 3: not before the peer's SETTINGS allow it. */
 	return !connect || (h2_session_open(l->h2) && h2_session_peer_connect(l->h2));

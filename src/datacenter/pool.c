@@ -30,12 +30,17 @@ static void assume(struct dc_pool *p, const struct conf *old, const struct dc_li
 	dc_summarise(p->conf, &p->now, drained);
 }
 
+static bool news(const struct dc_pool *p)
+{
+	return p->live->version != p->version && p->live->generation == p->conf->generation;
+}
+
 /* Takes over a new board. What control calls up again is trusted at once. */
 void pool_sync(struct dc_pool *p)
 {
 	unsigned i;
 
-	if (p->live->version == p->version || p->live->generation != p->conf->generation)
+	if (!news(p))
 		return;
 	p->version = p->live->version;
 	for (i = 0; i < p->conf->endpoints; i++) {
@@ -271,7 +276,7 @@ void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t h
 
 bool dc_pool_any(const struct dc_pool *p, uint64_t tried)
 {
-	return dc_any(p->conf, &p->now, tried);
+	return dc_any(p->conf, news(p) ? &p->live->dc : &p->now, tried);
 }
 
 void dc_pool_pump(struct dc_pool *p)

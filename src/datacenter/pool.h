@@ -44,6 +44,7 @@ struct endpoint {
 	struct net_tls *tls;
 	struct list links;       /* oldest first */
 	unsigned count;
+	size_t streams;          /* one link of it takes, as seen last */
 	struct net_resolve *resolving;
 	struct net_addr addr[ENDPOINT_ADDRS];
 	unsigned addrs, at;      /* how many are known, which is tried */
