@@ -156,7 +156,8 @@ static void json_cell(FILE *f, const struct tally_cell *c)
 	fprintf(f, "{");
 	for (o = 0; o < OUTCOME_COUNT; o++)
 		fprintf(f, "\"%s\":%llu,", outcome_word((enum outcome)o), (unsigned long long)c->outcome[o]);
-	fprintf(f, "\"reordered\":%llu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f}", (unsigned long long)c->reordered,
+	fprintf(f, "\"reordered\":%llu,\"over_250_ms\":%llu,\"over_400_ms\":%llu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f}", (unsigned long long)c->reordered,
+		(unsigned long long)c->over_250_ms, (unsigned long long)c->over_400_ms,
 		(double)tm_hist_quantile(&c->latency, 0.5) / 1e6, (double)tm_hist_quantile(&c->latency, 0.99) / 1e6,
 		(double)tm_hist_quantile(&c->latency, 0.999) / 1e6, (double)c->max_ns / 1e6);
 }

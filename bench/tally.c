@@ -62,6 +62,8 @@ void tally_record(struct tally *t, unsigned phase, unsigned feature, enum outcom
 
 	c->outcome[o]++;
 	c->reordered += reordered;
+	c->over_250_ms += latency_ns > 250000000;
+	c->over_400_ms += latency_ns > 400000000;
 	tm_hist_record(&c->latency, latency_ns);
 	if (latency_ns > c->max_ns)
 		c->max_ns = latency_ns;
@@ -112,6 +114,8 @@ static bool gather(const struct tally *t, const char *phase, const char *what, s
 			for (o = 0; o < OUTCOME_COUNT; o++)
 				sum->outcome[o] += c->outcome[o];
 			sum->reordered += c->reordered;
+			sum->over_250_ms += c->over_250_ms;
+			sum->over_400_ms += c->over_400_ms;
 			sum->max_ns = c->max_ns > sum->max_ns ? c->max_ns : sum->max_ns;
 			tm_hist_merge(&sum->latency, &c->latency);
 		}
@@ -131,6 +135,10 @@ static bool count_of(const struct tally_cell *c, int64_t gap, const char *count,
 	}
 	if (!strcmp(count, "reordered"))
 		*v = (double)c->reordered;
+	else if (!strcmp(count, "over_250_ms"))
+		*v = (double)c->over_250_ms;
+	else if (!strcmp(count, "over_400_ms"))
+		*v = (double)c->over_400_ms;
 	else if (!strcmp(count, "total"))
 		*v = (double)c->latency.count;
 	else if (!strcmp(count, "ok"))

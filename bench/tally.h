@@ -7,8 +7,9 @@
  *   PHASE  a phase's name, or all
  *   WHAT   a feature's name, or core, core-reads, other, all
  *   COUNT  an outcome's word (served, stale, ...), reordered, total, ok (everything
- *          but failed and wrong), p50_ms, p99_ms, max_ms, gap_ms (longest time
- *          without a served, failed-over or stale answer of the phase)
+ *          but failed and wrong), p50_ms, p99_ms, max_ms, over_250_ms, over_400_ms
+ *          (how many took longer), gap_ms (longest time without a served, failed-over
+ *          or stale answer of the phase)
  *   OP     == != <= >= < >
  */
 #ifndef BENCH_TALLY_H
@@ -42,7 +43,7 @@ extern const struct tally_feature_info tally_features[TALLY_FEATURES];
 
 struct tally_cell {
 	uint64_t outcome[OUTCOME_COUNT];
-	uint64_t reordered;
+	uint64_t reordered, over_250_ms, over_400_ms;
 	int64_t max_ns;
 	struct tm_hist latency;
 };

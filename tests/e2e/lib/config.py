@@ -14,7 +14,7 @@ MESSENGER = [
     {"name": "sync", "tier": "core", "routes": ["GET /v1/sync"], **STATE},
     {"name": "recent-messages", "tier": "core", "routes": ["GET /v1/rooms/{room}/messages", "grpc messenger.v1.Messenger/Recent"], **STATE},
     {"name": "room-list", "tier": "core", "routes": ["GET /v1/rooms", "PUT /v1/rooms/{room}", "grpc messenger.v1.Messenger/Rooms"], **STATE},
-    {"name": "presence", "tier": "core", "routes": ["GET|PUT /v1/presence"], **STATE},
+    {"name": "presence", "tier": "core", "routes": ["GET|PUT /v1/presence", "GET|PUT /v1/presence/{user}"], **STATE},
     {"name": "events", "tier": "core", "routes": ["GET /v1/events"], "long_lived": True, "stream_idle": "1h"},
     {"name": "login", "tier": "core", "routes": ["POST /v1/login/refresh"]},
     {"name": "media", "tier": "standard", "routes": ["POST /v1/media", "GET /v1/media/{id}"], "body_limit": "2GiB", "timeout": "30s"},

@@ -91,6 +91,11 @@ static void test_phases(void **state)
 	assert_int_equal(tally_expect(t, "all.send.reordered==1", &v), EXPECT_HELD);
 	assert_int_equal(tally_expect(t, "all.send.max_ms<=30", &v), EXPECT_HELD);
 	assert_int_equal(tally_expect(t, "all.send.p50_ms<3", &v), EXPECT_HELD);
+	tally_record(t, 1, FEATURE_SYNC, OUTCOME_SERVED, false, 2000 * MS, 250 * MS);
+	tally_record(t, 1, FEATURE_SYNC, OUTCOME_SERVED, false, 2000 * MS, 251 * MS);
+	tally_record(t, 1, FEATURE_SEND, OUTCOME_SERVED, false, 2000 * MS, 401 * MS);
+	assert_int_equal(tally_expect(t, "all.core.over_250_ms==2", &v), EXPECT_HELD);
+	assert_int_equal(tally_expect(t, "lost.core.over_400_ms==1", &v), EXPECT_HELD);
 	free(t);
 }
 
