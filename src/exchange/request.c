@@ -54,6 +54,22 @@ static bool authoritative(struct xchg *x, const char *host, size_t len)
 	return net_conn_covers(c, host, len);
 }
 
+/* What follows the host: nothing, or ":" and up to five digits (RFC 3986 3.2.3). */
+static bool is_port(const uint8_t *text, size_t len)
+{
+	size_t i;
+
+	if (!len)
+		return true;
+	if (text[0] != ':' || len > 6)
+		return false;
+	for (i = 1; i < len; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+	}
+	return true;
+}
+
 /* Host and :authority must agree (RFC 9113 8.3.1); userinfo is not for http (RFC
  * 9110 4.2.4). *host gets the name in lower case without the port. */
 static enum fault read_host(struct xchg *x, struct pseudo *p, char *host, size_t size, size_t *len)
@@ -75,7 +91,7 @@ static enum fault read_host(struct xchg *x, struct pseudo *p, char *host, size_t
 		n = (size_t)(colon - a->value);
 	else if (a->value[0] == '[' && (colon = memchr(a->value, ']', n)))
 		n = (size_t)(colon - a->value) + 1;
-	if (n >= size)
+	if (!n || n >= size || !is_port(a->value + n, a->value_len - n) || (a->value[0] == '[' && a->value[n - 1] != ']'))
 		return FAULT_BAD_REQUEST;
 	for (i = 0; i < n; i++)
 		host[i] = (char)(a->value[i] >= 'A' && a->value[i] <= 'Z' ? a->value[i] + 32 : a->value[i]);
@@ -107,7 +123,9 @@ static enum fault read_target(struct xchg *x, struct pseudo *p, const char *host
 		return FAULT_BAD_PATH;
 	x->target = unchanged ? (const char *)p->path->value : out;
 	x->target_len = (uint32_t)len;
-	x->path_len = (uint16_t)(path_len > UINT16_MAX ? UINT16_MAX : path_len);
+	if (path_len > UINT16_MAX) /* a part of a path must not choose the feature */
+		return FAULT_BAD_PATH;
+	x->path_len = (uint16_t)path_len;
 	hit = route_match(x->snap->routes, x->method, x->method_len, host, host_len, x->target, path_len);
 	x->ask.feature = hit.feature;
 	x->feature = &x->snap->conf->feature[hit.feature];
@@ -214,6 +232,7 @@ static bool pass(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
 	case H2_CONNECTION:
 	case H2_KEEP_ALIVE:
 	case H2_PROXY_CONNECTION:
+	case H2_PROXY_AUTHORIZATION: /* meant for us (RFC 9110 11.7.2), and we ask for none */
 	case H2_UPGRADE:
 	case H2_TRANSFER_ENCODING:
 		return false;

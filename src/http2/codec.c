@@ -18,6 +18,19 @@ static struct h2_stream *find(struct h2_session *s, int32_t id)
 	return s->current;
 }
 
+/* Stream ids only rise (RFC 9113 5.1.1). The guard has looked at the whole segment before
+ * the codec began with it, and could not know of streams opened in the same one. */
+static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
+{
+	struct h2_session *s = user;
+
+	if (hd->type == NGHTTP2_HEADERS && guard_stream_over(s, hd->stream_id)) {
+		nghttp2_session_terminate_session(ng, NGHTTP2_PROTOCOL_ERROR);
+		h2_wake(s);
+	}
+	return 0;
+}
+
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
 	struct h2_session *s = user;
@@ -123,6 +136,12 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 		break;
 	case NGHTTP2_DATA:
 		st = find(s, frame->hd.stream_id);
+		/* Nothing but padding: the guard sees the length, only the codec how much of it is padding. */
+		if (frame->data.padlen && frame->hd.length <= frame->data.padlen && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
+		    guard_charge(s, GUARD_EMPTY, 1) != FAULT_NONE) {
+			h2_close(s, FAULT_FLOOD_EMPTY);
+			return NGHTTP2_ERR_CALLBACK_FAILURE;
+		}
 		break;
 	case NGHTTP2_PING:
 		if (frame->hd.flags & NGHTTP2_FLAG_ACK)
@@ -308,6 +327,7 @@ static bool prepare(void)
 	if (nghttp2_session_callbacks_new(&callbacks))
 		return false;
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+	nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
 	nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_invalid_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);

@@ -82,10 +82,17 @@ static bool is_closed(struct h2_session *s, int32_t id)
 	return s->ctx->server && s->ng && id <= s->last_id && (id & 1) && !nghttp2_session_get_stream_user_data(s->ng, id);
 }
 
+bool guard_stream_over(struct h2_session *s, int32_t id)
+{
+	return is_closed(s, id) && !was_reset(&s->guard, id);
+}
+
 static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_t flags, int32_t id)
 {
 	struct guard *g = &s->guard;
 
+	if (len > 16384) /* more than we allow (RFC 9113 4.2): the codec ends it with FRAME_SIZE_ERROR */
+		return FAULT_NONE;
 	switch (type) {
 	case NGHTTP2_DATA:
 		if (is_closed(s, id))
@@ -124,7 +131,14 @@ static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_
 		/* We said ENABLE_PUSH 0 before the first request; the codec would still
 		 * allow pushes until the SETTINGS are acknowledged. */
 		return s->ctx->server ? FAULT_NONE : FAULT_UPSTREAM_PROTOCOL;
-	default: /* PRIORITY, WINDOW_UPDATE, PRIORITY_UPDATE, ALTSVC, ORIGIN, unknown */
+	case NGHTTP2_PRIORITY:
+		/* The codec was told to ignore the old priorities, and this with them (RFC 9113 6.3). */
+		if (!id && s->ng) {
+			nghttp2_session_terminate_session(s->ng, NGHTTP2_PROTOCOL_ERROR);
+			h2_wake(s);
+		}
+		return guard_charge(s, GUARD_FRAMES, 1);
+	default: /* WINDOW_UPDATE, PRIORITY_UPDATE, ALTSVC, ORIGIN, unknown */
 		return guard_charge(s, GUARD_FRAMES, 1 + len / 1024);
 	}
 }

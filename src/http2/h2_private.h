@@ -67,6 +67,8 @@ struct h2_session {
 
 /* guard.c: looks at bytes before the codec does. FAULT_NONE, or why to cut off. */
 enum fault guard_scan(struct h2_session *s, const uint8_t *data, size_t len);
+/* Is this client's stream over, and not because we reset it? */
+bool guard_stream_over(struct h2_session *s, int32_t id);
 enum fault guard_charge(struct h2_session *s, enum guard_kind kind, uint32_t cost);
 /* DATA of this length left: WINDOW_UPDATEs in answer to it are legitimate. */
 void guard_credit_data(struct h2_session *s, size_t len);

@@ -67,6 +67,8 @@ def test_curl_expect_continue(origin):
 
 
 def test_curl_many_in_parallel(origin):
+    if origin[0].startswith("http:"):
+        pytest.skip("curl 7.88 fails at this with any server: it sends a preface per transfer")
     r = run("curl", "-sS", "-Z", "--parallel-max", 20, "--max-time", 30, *origin[1], "-w", "%{http_code}\\n", "-o", "/dev/null",
             origin[0] + "/t/bytes/1000?n=[1-100]")
     assert r.stdout.split() == [b"200"] * 100

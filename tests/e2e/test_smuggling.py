@@ -113,7 +113,7 @@ PATHS = {
     "plain": ("/t/x", "/t/x"),
     "dot": ("/t/./x", "/t/x"),
     "dot dot": ("/t/y/../x", "/t/x"),
-    "above the root": ("/../../t/x", "/t/x"),
+    "above the root": ("/../../t/x", None),
     "two slashes": ("/t//x", "/t/x"),
     "unreserved escape": ("/t/%78", "/t/x"),
     "unreserved escapes in upper and lower": ("/t/%7Ex", "/t/~x"),
@@ -132,13 +132,13 @@ def test_path_is_normalised(scene, name):
     before = len(scene.seen())
     with Raw(scene.address) as c:
         answer = c.ask(1, get(sent))
-    assert answer.status == 200, answer
-    assert [r.path for r in scene.seen()[before:]] == [expected]
+    assert answer.status == (200 if expected else 400), answer
+    assert [r.path for r in scene.seen()[before:]] == ([expected] if expected else [])
 
 
 def test_encoded_path_cannot_change_the_feature(scene):
     """/off/... is another feature; no spelling of it is answered by the feature of /t/..."""
-    for path in ("/t/../off/x", "/t/%2e%2e/off/x", "/t/..%2foff/x", "//off/x", "/off%2fx", "/%6ff/x", "/./off/./x", "/t/..\\off\\x"):
+    for path in ("/t/../off/x", "/t/%2e%2e/off/x", "/t/..%2foff/x", "//off/x", "/off%2fx", "/%6fff/x", "/./off/./x", "/t/..\\off\\x"):
         before = len(scene.seen())
         with Raw(scene.address) as c:
             c.ask(1, get(path))

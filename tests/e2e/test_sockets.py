@@ -128,7 +128,7 @@ def test_trusted_forwarded_is_kept(world):
 
 # -- slow and silent --
 
-SHORT = {"handshake_timeout": "1s", "header_timeout": "1s", "idle_timeout": "1s", "body_timeout": "1s", "body_rate": 1000}
+SHORT = {"handshake_timeout": "1s", "header_timeout": "1s", "idle_timeout": "1s", "body_timeout": "1s", "body_rate": "1000B"}
 
 
 @pytest.fixture
@@ -188,6 +188,7 @@ def test_idle_connection_is_closed_politely(hasty):
 
 def test_connections_per_address(world):
     p = serve(world, workers=1, limits={"connections_per_address": 10})
+    assert fetch(p.address, get("/t/x")).status == 200  # whoever waited in the queue before is gone
     held = [Raw(p.address) for _ in range(10)]
     for c in held:
         assert c.ask(1, get("/t/x")).status == 200

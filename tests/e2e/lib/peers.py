@@ -98,7 +98,8 @@ class Backend:
 
     def _serve(self, s):
         try:
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if s.family != socket.AF_UNIX:
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls:
                 s = self.tls.wrap_socket(s, server_side=True)
         except (OSError, ssl.SSLError):
@@ -272,7 +273,7 @@ class Conversation:
             try:
                 self.h.end_stream(r.sid)
                 self.flush()
-            except (h2.exceptions.ProtocolError, OSError):
+            except (h2.exceptions.ProtocolError, OSError, KeyError):
                 pass
 
     def pump(self, r):
