@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static bool same(const char *a, const char *b)
 {
@@ -22,6 +23,14 @@ static struct conf_mark place(const struct node *map, const char *key)
 	if (n)
 		return n->mark;
 	return map ? map->mark : (struct conf_mark){ 0, 0 };
+}
+
+/* Written, and not as "none". */
+static bool given(const struct node *map, const char *key)
+{
+	const struct node *n = node_get(map, key);
+
+	return n && n->text && strcmp(n->text, "none") != 0;
 }
 
 /* ---- duplicates ---- */
@@ -69,13 +78,12 @@ static void check_duplicates(struct loader *l)
 
 static void check_pair(struct loader *l, const struct node *n, const char *certificate, const char *key)
 {
-	const struct node *c = node_get(n, certificate), *k = node_get(n, key);
-	bool has = c && c->text && strcmp(c->text, "none") != 0, has_key = k && k->text && strcmp(k->text, "none") != 0;
+	bool has = given(n, certificate), has_key = given(n, key);
 
 	if (has && !has_key)
-		conf_errors_add(l->errors, c->mark, "\"%s\" has no \"%s\"; expected both or neither", certificate, key);
+		conf_errors_add(l->errors, place(n, certificate), "\"%s\" has no \"%s\"; expected both or neither", certificate, key);
 	else if (has_key && !has)
-		conf_errors_add(l->errors, k->mark, "\"%s\" has no \"%s\"; expected both or neither", key, certificate);
+		conf_errors_add(l->errors, place(n, key), "\"%s\" has no \"%s\"; expected both or neither", key, certificate);
 }
 
 static void check_listeners(struct loader *l, const struct node *root)
@@ -88,7 +96,7 @@ static void check_listeners(struct loader *l, const struct node *root)
 		n = node_item(list, i);
 		check_pair(l, n, "certificate", "key");
 		check_pair(l, n, "certificate2", "key2");
-		if (c->listener[i].tls.certificate2 && !node_get(n, "certificate"))
+		if (c->listener[i].tls.certificate2 && !given(n, "certificate"))
 			conf_errors_add(l->errors, place(n, "certificate2"), "a second certificate without a first; expected \"certificate\"");
 		if (c->listener[i].proxy_protocol && !c->headers.trusted_count && strncmp(c->listener[i].address ? c->listener[i].address : "", "unix:", 5) != 0)
 			conf_errors_add(l->errors, place(n, "proxy_protocol"), "PROXY headers are believed from nobody; expected networks in \"trusted\" of \"headers\"");
@@ -124,17 +132,9 @@ static void check_modes(struct loader *l, const struct node *root)
 				"the first mode is the healthy one and is not entered by a lack of capacity; expected no \"enter_below\"");
 }
 
-static bool has_route(const struct conf *c, size_t feature)
+static void check_features(struct loader *l, const struct node *root)
 {
-	size_t i;
-
-	for (i = 0; i < c->routes && c->route[i].feature != feature; i++)
-		;
-	return i < c->routes;
-}
-
-static void check_features(struct loader *l)
-{
+	const struct node *list = node_get(root, "features"), *n, *name;
 	const struct conf_feature *f;
 	size_t i;
 
@@ -144,8 +144,11 @@ static void check_features(struct loader *l)
 			conf_errors_add(l->errors, f->mark,
 					"feature \"%s\" keeps private state and no \"identity\" to tell whose it is; expected one, or \"shared: true\"",
 					f->name);
-		if (i + 1 < l->c->features && f->name && !has_route(l->c, i))
-			conf_errors_add(l->errors, f->mark, "feature \"%s\" has no routes; expected \"routes\"", f->name);
+	}
+	for (n = list ? list->child : NULL; n; n = n->next) {
+		name = node_get(n, "name");
+		if (!node_get(n, "routes") && name && name->text && strcmp(name->text, "unnamed") != 0)
+			conf_errors_add(l->errors, n->mark, "\"routes\" is missing; expected a list of routes");
 	}
 }
 
@@ -174,13 +177,23 @@ static void check_limits(struct loader *l, const struct node *root)
 		check_at_least(l, cache, "memory", l->c->cache.memory_bytes, "max_entry", l->c->cache.max_entry_bytes);
 }
 
+/* As cache/ will want it when it starts: found now rather than by a worker. */
+static void check_secret(struct loader *l, const struct node *root)
+{
+	struct stat st;
+
+	if (l->c->cache.secret_file && stat(l->c->cache.secret_file, &st) == 0 && (st.st_size < 16 || st.st_size > 4095))
+		conf_errors_add(l->errors, place(node_get(root, "cache"), "secret_file"), "\"%s\" has %lld octets; expected 16 to 4095",
+				l->c->cache.secret_file, (long long)st.st_size);
+}
+
 static void check_redis(struct loader *l, const struct node *root)
 {
 	const struct node *redis = node_get(root, "redis");
 
-	if (node_get(redis, "password") && node_get(redis, "password_file"))
+	if (given(redis, "password") && given(redis, "password_file"))
 		conf_errors_add(l->errors, place(redis, "password_file"), "\"password\" and \"password_file\" are both given; expected one");
-	if (l->c->redis.username && !node_get(redis, "password") && !node_get(redis, "password_file"))
+	if (l->c->redis.username && !given(redis, "password") && !given(redis, "password_file"))
 		conf_errors_add(l->errors, place(redis, "username"), "\"username\" has no password; expected \"password_file\" or \"password\"");
 }
 
@@ -190,7 +203,8 @@ void load_check(struct loader *l, const struct node *root)
 	check_listeners(l, root);
 	check_datacenters(l, root);
 	check_modes(l, root);
-	check_features(l);
+	check_features(l, root);
 	check_limits(l, root);
+	check_secret(l, root);
 	check_redis(l, root);
 }

@@ -47,7 +47,7 @@ static int tier_find(struct loader *l, const char *name, struct conf_mark at)
 	suggest_init(&s, name);
 	for (i = 0; i < l->c->tiers; i++)
 		suggest_try(&s, l->c->tier[i]);
-	conf_errors_add(l->errors, at, "unknown tier \"%s\"; expected one of \"tiers\"%s", name, suggest_text(&s, near, sizeof(near)));
+	conf_errors_add(l->errors, at, "unknown tier \"%.80s\"; expected one of \"tiers\"%s", name, suggest_text(&s, near, sizeof(near)));
 	return -1;
 }
 
@@ -65,7 +65,7 @@ static int mode_find(struct loader *l, const char *name, struct conf_mark at)
 			return (int)i;
 		suggest_try(&s, l->c->mode[i].name);
 	}
-	conf_errors_add(l->errors, at, "unknown mode \"%s\"; expected one of \"modes\"%s", name, suggest_text(&s, near, sizeof(near)));
+	conf_errors_add(l->errors, at, "unknown mode \"%.80s\"; expected one of \"modes\"%s", name, suggest_text(&s, near, sizeof(near)));
 	return -1;
 }
 
@@ -81,10 +81,10 @@ static void load_tiers(struct loader *l, const struct conf_key *k, const struct 
 		if (!load_want(l, item, NODE_SCALAR, "tiers", "names"))
 			continue;
 		if (!value_name_ok(item->text, 1, 32))
-			conf_errors_add(l->errors, item->mark, "\"%s\" is no name for a tier; expected letters, digits, \"-\", \"_\", \".\"",
+			conf_errors_add(l->errors, item->mark, "\"%.80s\" is no name for a tier; expected letters, digits, \"-\", \"_\", \".\"",
 					item->text);
 		else if (tier_index(l->c, item->text) >= 0)
-			conf_errors_add(l->errors, item->mark, "tier \"%s\" is given twice; expected once", item->text);
+			conf_errors_add(l->errors, item->mark, "tier \"%.80s\" is given twice; expected once", item->text);
 		else
 			l->c->tier[l->c->tiers++] = load_strdup(l, item->text);
 	}
@@ -112,7 +112,7 @@ static int way_find(struct loader *l, const struct node *n)
 			return i;
 		suggest_try(&s, conf_way_words[i]);
 	}
-	conf_errors_add(l->errors, n->mark, "\"%s\" is no way to answer; expected forward, stale, accept-later or refuse%s", n->text,
+	conf_errors_add(l->errors, n->mark, "\"%.80s\" is no way to answer; expected forward, stale, accept-later or refuse%s", n->text,
 			suggest_text(&s, near, sizeof(near)));
 	return -1;
 }
@@ -126,7 +126,7 @@ static void load_ways(struct loader *l, const struct node *n, struct conf_ways *
 	if (!load_want(l, n, NODE_LIST, n->name, "a list of ways: forward, stale, accept-later, refuse"))
 		return;
 	if (!n->count || n->count > CONF_WAYS) {
-		conf_errors_add(l->errors, n->mark, "\"%s\" has %u ways; expected 1 to %d of forward, stale, accept-later, refuse", n->name,
+		conf_errors_add(l->errors, n->mark, "\"%.80s\" has %u ways; expected 1 to %d of forward, stale, accept-later, refuse", n->name,
 				n->count, CONF_WAYS);
 		return;
 	}
@@ -144,7 +144,7 @@ static bool ways_entry_ok(struct loader *l, const struct node *map, const struct
 
 	if (first == n)
 		return true;
-	conf_errors_add(l->errors, n->name_mark, "\"%s\" is given twice; expected once (line %d has it)", n->name, first->name_mark.line);
+	conf_errors_add(l->errors, n->name_mark, "\"%.80s\" is given twice; expected once (line %d has it)", n->name, first->name_mark.line);
 	return false;
 }
 
@@ -252,7 +252,7 @@ static void load_route(struct loader *l, const struct node *n, uint8_t feature)
 	slash = strchr(target, '/');
 	if (!slash || strchr(target, ' ') || (blank && !methods) || (methods && text[methods - 1] == '|')) {
 		conf_errors_add(l->errors, n->mark,
-				"\"%s\" is no route; expected \"METHOD /path\", \"METHOD host/path\", \"/path\" or \"grpc package.Service/Method\"",
+				"\"%.80s\" is no route; expected \"METHOD /path\", \"METHOD host/path\", \"/path\" or \"grpc package.Service/Method\"",
 				text);
 		return;
 	}
@@ -334,7 +334,7 @@ static void load_identity(struct loader *l, const struct node *n, struct conf_fe
 		suggest_try(&s, "bearer");
 		suggest_try(&s, "certificate");
 		suggest_try(&s, "none");
-		conf_errors_add(l->errors, n->mark, "\"%s\" is no identity; expected %s%s", n->text,
+		conf_errors_add(l->errors, n->mark, "\"%.80s\" is no identity; expected %s%s", n->text,
 				strncmp(n->text, "header", 6) == 0 ? "header: and the name of a field in lower case" : expected,
 				suggest_text(&s, near, sizeof(near)));
 	}
@@ -354,7 +354,7 @@ static void load_networks(struct loader *l, const struct conf_key *k, const stru
 			continue;
 		wrong = value_network_check(item->text);
 		if (wrong)
-			conf_errors_add(l->errors, item->mark, "\"%s\" %s; expected a network like \"10.0.0.0/8\"", item->text, wrong);
+			conf_errors_add(l->errors, item->mark, "\"%.80s\" %s; expected a network like \"10.0.0.0/8\"", item->text, wrong);
 		else
 			h->trusted[h->trusted_count++] = load_strdup(l, item->text);
 	}

@@ -21,6 +21,13 @@ static char folded(char c)
 	return c == '-' ? '_' : c; /* "max-age" is meant as "max_age" */
 }
 
+static bool begins(const char *word, const char *with)
+{
+	size_t n = strlen(with);
+
+	return n >= 3 && strncmp(word, with, n) == 0;
+}
+
 static unsigned distance(const char *a, const char *b)
 {
 	unsigned rows[3][WORD_MAX + 1], *before = rows[0], *last = rows[1], *row = rows[2], *spare;
@@ -56,9 +63,11 @@ void suggest_try(struct suggest *s, const char *candidate)
 {
 	unsigned d;
 
-	if (strlen(s->word) > WORD_MAX || strlen(candidate) > WORD_MAX || strlen(s->word) < 2)
+	if (!candidate || strlen(s->word) > WORD_MAX || strlen(candidate) > WORD_MAX || strlen(s->word) < 2)
 		return;
 	d = distance(s->word, candidate);
+	if (d > 1 && (begins(s->word, candidate) || begins(candidate, s->word)))
+		d = 1; /* a word cut short, or with an ending */
 	if (d < s->distance) {
 		s->distance = d;
 		s->best = candidate;

@@ -18,7 +18,8 @@ struct unit {
 
 /* Rising; the first is the base. */
 static const struct unit time_units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
-static const struct unit size_units[] = { { "B", 1 }, { "KiB", 1u << 10 }, { "MiB", 1u << 20 }, { "GiB", 1u << 30 } };
+static const struct unit size_units[] = { { "B", 1 }, { "KiB", 1u << 10 }, { "MiB", 1u << 20 }, { "GiB", 1u << 30 },
+					{ "TiB", 1ull << 40 } };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

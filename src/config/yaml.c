@@ -98,6 +98,14 @@ static struct conf_mark mark_of(const struct fy_mark *m)
 	return (struct conf_mark){ m->line + 1, m->column + 1 };
 }
 
+/* Places of quoted scalars, anchors and aliases are those of the text behind the sign. */
+static struct conf_mark before(struct conf_mark m)
+{
+	if (m.column > 1)
+		m.column--;
+	return m;
+}
+
 static struct node *node_create(struct reader *r, enum node_kind kind, struct conf_mark at)
 {
 	struct node *n;
@@ -151,14 +159,18 @@ static bool node_attach(struct reader *r, struct node *n)
 static void scalar(struct reader *r, struct fy_event *e, struct conf_mark at)
 {
 	struct fy_token *token = fy_event_get_token(e);
-	struct node *n = node_create(r, NODE_SCALAR, at);
+	enum fy_scalar_style style = token ? fy_token_scalar_style(token) : FYSS_PLAIN;
+	struct node *n;
 	const char *text;
 	size_t len = 0, i;
 
+	if (style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED)
+		at = before(at);
+	n = node_create(r, NODE_SCALAR, at);
 	if (!n)
 		return;
 	text = token ? fy_token_get_text(token, &len) : NULL;
-	if (text && (len || fy_token_scalar_style(token) != FYSS_PLAIN)) {
+	if (text && (len || style != FYSS_PLAIN)) {
 		for (i = 0; i < len; i++)
 			if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
 				break;
@@ -190,7 +202,7 @@ static void refuse_marks(struct reader *r, struct fy_event *e)
 	struct fy_token *anchor = fy_event_get_anchor_token(e), *tag = fy_event_get_tag_token(e);
 
 	if (anchor)
-		fail(r, mark_of(fy_token_start_mark(anchor)), "an anchor (&name); expected plain values: anchors are not used here");
+		fail(r, before(mark_of(fy_token_start_mark(anchor))), "an anchor (&name); expected plain values: anchors are not used here");
 	if (tag)
 		fail(r, mark_of(fy_token_start_mark(tag)), "a tag (!type); expected plain values: tags are not used here");
 }
@@ -215,7 +227,7 @@ static bool event(struct reader *r, struct fy_event *e)
 		r->depth--;
 		break;
 	case FYET_ALIAS:
-		fail(r, at, "an alias (*name); expected the value itself: aliases are not used here");
+		fail(r, before(at), "an alias (*name); expected the value itself: aliases are not used here");
 		break;
 	case FYET_DOCUMENT_START:
 		if (r->root)
