@@ -96,13 +96,17 @@ static int64_t read_monotonic(void)
 /* Makes the wait end when the wheel has work, or after `wait_ms` (-1: no such limit). */
 static void set_alarm(struct net_loop *loop, int wait_ms)
 {
-	int64_t now = clock_now(), at = wheel_next(&loop->wheel), in;
+	int64_t now = clock_now(), at = wheel_next(&loop->wheel), in, stale;
 	struct timeval tv;
 
 	if (wait_ms >= 0 && at > now + wait_ms * CLOCK_MS)
 		at = now + wait_ms * CLOCK_MS;
 	if (at >= loop->alarm_at)
 		return; /* goes off early enough; too early costs one idle turn */
+	/* The sample is as old as the turn was long. (A faked clock is not corrected.) */
+	stale = read_monotonic() - now;
+	if (stale > 0 && stale < CLOCK_SEC)
+		now += stale;
 	in = at > now ? at - now : 0;
 	if (in > 86400 * CLOCK_SEC)
 		in = 86400 * CLOCK_SEC;
