@@ -127,7 +127,7 @@ void watch_destroy(struct watch *w);
 const char *watch_mode(const struct watch *w);
 /* "pangyo up, anyang down" */
 const char *watch_datacenters(const struct watch *w);
-/* Requests of the feature that failed over so far, as the proxy counts. */
+/* Requests of the feature that failed over since the first answer, as the proxy counts. */
 uint64_t watch_failed_over(const struct watch *w, const char *feature);
 
 #endif

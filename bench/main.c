@@ -106,11 +106,14 @@ void bench_prepare(void)
 
 bool bench_stop_on_signal(struct net_loop *loop, void (*call)(void *arg), void *arg)
 {
+	struct sigaction was;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
+	/* Who was started with SIGINT ignored (a script's background job) is not meant by ^C. */
+	if (!sigaction(SIGINT, NULL, &was) && was.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGINT);
 	return watch_signals(loop, &set, call, arg);
 }
 
