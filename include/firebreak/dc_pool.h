@@ -17,19 +17,24 @@ struct dc_pool;
  * the board, read at each pick. `conf` may be replaced (dc_pool_reconfigure). */
 struct dc_pool *dc_pool_create(struct net_loop *loop, const struct conf *conf, const struct board_live *live,
 			       struct board_worker *part, void (*on_ready)(struct h2_stream *, uint32_t));
+/* Closes everything; streams still open are released unseen, at the end of the turn. */
 void dc_pool_destroy(struct dc_pool *p);
 /* New configuration: endpoints matched by datacenter name and address keep their
  * sessions, the rest shut down gracefully. */
 void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct board_worker *part);
 
-/* Picks an endpoint and opens a stream there. NULL with *why: NO_DATACENTER when
- * nothing usable is left outside want->tried, else what failed. *endpoint is set
- * whenever one was picked. connect: the peer must allow RFC 8441. */
+/* Picks an endpoint and opens a stream there; an endpoint without room is passed over.
+ * The session may still be connecting: the stream then ends with the connect fault.
+ * NULL with *why: NO_DATACENTER when nothing usable is left outside want->tried, else
+ * why the last one could not take it (asking again at once will not help). *endpoint:
+ * the one used, or tried last; -1 when none was picked. connect: the peer must allow
+ * RFC 8441. */
 struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want, bool connect,
 				  const struct h2_field *field, size_t n, bool end, void *user,
 				  int *endpoint, enum fault *why);
-/* The attempt is over: what it says about the endpoint. head_ns: time to the response
- * head, 0 when none came. */
+/* The attempt is over; once for each stream: what it says about the endpoint. head_ns:
+ * time to the response head, 0 when none came. No fault and no head (the client left)
+ * says nothing. */
 void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns);
 /* True when some untried endpoint could take a request now. */
 bool dc_pool_any(const struct dc_pool *p, uint64_t tried);

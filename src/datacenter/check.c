@@ -156,23 +156,25 @@ static void drop_stream(struct check *k)
 
 void check_on_ready(struct h2_stream *st, uint32_t what)
 {
-	struct check *k = st->user;
+	struct check *k = st->user; /* NULL: dropped */
 
 	if (what & H2_BODY) {
-		if (k && (k->body += st->in.len) > BODY_MOST)
-			drop_stream(k);
+		if (k)
+			k->body += st->in.len;
 		h2_consume(st, st->in.len);
 		buf_clear(&st->in);
 	}
 	if (k && (what & H2_HEAD))
 		verdict(k, st->head->status >= 200 && st->head->status < 300, FAULT_CHECK_FAILED);
-	if (!(what & H2_CLOSED))
-		return;
-	if (st->user) {
-		k->stream = NULL;
-		verdict(k, false, st->fault != FAULT_NONE ? st->fault : FAULT_UPSTREAM_RESET);
+	if (what & H2_CLOSED) {
+		if (k) {
+			k->stream = NULL;
+			verdict(k, false, st->fault != FAULT_NONE ? st->fault : FAULT_UPSTREAM_RESET);
+		}
+		h2_release(&st);
+	} else if (k && k->body > BODY_MOST) {
+		drop_stream(k);
 	}
-	h2_release(&st);
 }
 
 /* ---- the session ---- */

@@ -248,7 +248,6 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
 	if (!st)
 		return NULL;
 	endpoint_count(p->endpoint[*endpoint]);
-	tm_add(&p->part->tm, TM_UPSTREAM_ATTEMPTS, 1);
 	watch_soon(p);
 	return st;
 }
@@ -263,7 +262,7 @@ void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t h
 	e = &p->part->endpoint[endpoint];
 	if (p->endpoint[endpoint])
 		endpoint_count(p->endpoint[endpoint]);
-	if (fault == FAULT_NONE || head_ns > 0) {
+	if (head_ns > 0) { /* a client that left before it says nothing */
 		e->answers++;
 		dc_local_answered(&p->local, (unsigned)endpoint, head_ns);
 	}

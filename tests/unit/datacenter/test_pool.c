@@ -144,7 +144,12 @@ static void answers(void **state)
 	assert_int_equal(peer[0].accepted, 1);
 	assert_int_equal(part.endpoint[0].answers, 2);
 	assert_int_equal(part.endpoint[0].faults, 0);
-	assert_int_equal(part.tm.scalar[TM_UPSTREAM_ATTEMPTS], 2);
+	dc_pool_result(pool, 0, FAULT_NONE, 0); /* the client left before the head: says nothing */
+	dc_pool_result(pool, 0, FAULT_UPSTREAM_RESET, 0);
+	dc_pool_result(pool, 63, FAULT_UPSTREAM_CLOSED, 0);
+	dc_pool_result(pool, -1, FAULT_UPSTREAM_CLOSED, 0);
+	assert_int_equal(part.endpoint[0].answers, 2);
+	assert_int_equal(part.endpoint[0].faults, 0);
 	assert_int_equal(part.tm.scalar[TM_UPSTREAM_CONNECTIONS], 1);
 	assert_int_equal(part.tm.scalar[TM_UPSTREAM_OPEN], 1);
 }
@@ -280,16 +285,16 @@ static void silent_from_the_start(void **state)
 	WAIT_FOR(a.done);
 	assert_int_equal(a.endpoint, 0);
 	assert_int_equal(a.fault, FAULT_UPSTREAM_SILENT);
-	assert_in_range((a.ended - a.began) / CLOCK_MS, 200, 400);
+	assert_in_range((a.ended - a.began) / CLOCK_MS, 200, 600);
 	assert_int_equal(part.endpoint[0].silences, 1);
 	one_answered(1, 1);
 }
 
 static void silent_under_load(void **state)
 {
-	struct ask a[10], late;
+	struct ask a[10], next[400], late;
 	int64_t frozen;
-	int i;
+	int i, n, elsewhere = 0;
 
 	begin(2);
 	start();
@@ -299,20 +304,22 @@ static void silent_under_load(void **state)
 	for (i = 0; i < 10; i++)
 		ask(&a[i], (uint64_t)i);
 	/* New requests leave before the verdict. */
-	late = (struct ask){ 0 };
-	while (!a[0].done) {
-		if (!late.began && clock_now() - frozen > 115 * CLOCK_MS)
-			ask(&late, 1);
+	for (n = 0; !a[0].done && n < 400; n++) {
+		assert_int_equal(ask(&next[n], (uint64_t)n), FAULT_NONE);
+		elsewhere += next[n].endpoint == 1;
 		net_loop_turn(test_loop, 5);
-		assert_true(clock_now() - frozen < CLOCK_SEC);
 	}
+	assert_true(elsewhere > 0 && elsewhere < n);
 	for (i = 0; i < 10; i++) {
 		assert_true(a[i].done);
 		assert_int_equal(a[i].fault, FAULT_UPSTREAM_SILENT);
-		/* 60 ms until PING, 80 for its answer, two checks and the machine's mood */
-		assert_in_range((a[i].ended - a[i].began) / CLOCK_MS, 130, 260);
+		/* 60 ms until PING, 80 for its answer, two checks, and a busy machine */
+		assert_in_range((a[i].ended - a[i].began) / CLOCK_MS, 130, 400);
 	}
-	assert_int_equal(late.endpoint, 1);
+	for (i = 0; i < n; i++) {
+		WAIT_FOR(next[i].done);
+		assert_int_equal(next[i].fault, next[i].endpoint ? FAULT_NONE : FAULT_UPSTREAM_SILENT);
+	}
 	assert_int_equal(part.endpoint[0].silences, 1);
 	/* While it stays silent nobody is sent there, though it is found worth a try. */
 	for (i = 0; i < 40; i++) {
