@@ -10,6 +10,7 @@
 #include <sysexits.h>
 
 #include "firebreak/degrade.h"
+#include "firebreak/proc.h"
 #include "firebreak/route.h"
 #include "supervisor.h"
 
@@ -119,8 +120,10 @@ int main(int argc, char **argv)
 	conf = load_checked(o.config, stderr, NULL, NULL);
 	if (!conf)
 		return EX_CONFIG;
-	if (o.what == RUN)
+	if (o.what == RUN) {
+		proc_title_init(argc, argv);
 		return supervise(conf);
+	}
 	if (o.what == DUMP)
 		conf_dump(conf, stdout);
 	else

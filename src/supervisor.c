@@ -103,6 +103,14 @@ static void unlink_sockets(void)
 
 /* ---- children ---- */
 
+static void role_name(int role, char who[32])
+{
+	if (role == CONTROL)
+		snprintf(who, 32, "control");
+	else
+		snprintf(who, 32, "worker %d", role);
+}
+
 static void close_others(const struct child *self)
 {
 	unsigned w;
@@ -131,9 +139,13 @@ static void child_signals(void)
 
 static int run_child(int role, int socket)
 {
+	char who[32];
+
 	child_signals();
+	role_name(role, who);
+	log_role(who);
+	proc_title(who);
 	if (role == CONTROL) {
-		log_role("control");
 		struct ctl_args args = { sup.board, sup.conf, sup.admin_fd, &admin_server, socket, sup.control_ran };
 
 		return ctl_run(&args);
@@ -189,10 +201,7 @@ static void report_death(int role, pid_t pid, int status)
 {
 	char who[32], how[64], number[16];
 
-	if (role == CONTROL)
-		snprintf(who, sizeof(who), "control");
-	else
-		snprintf(who, sizeof(who), "worker %d", role);
+	role_name(role, who);
 	if (WIFSIGNALED(status))
 		snprintf(how, sizeof(how), "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else

@@ -25,6 +25,10 @@ struct proc_message {
 	int fd; /* -1: none; the receiver's to close */
 };
 
+/* What ps and top show for this process. The first call says where argv lies. */
+void proc_title_init(int argc, char **argv);
+void proc_title(const char *role);
+
 /* Two connected ends, close-on-exec, non-blocking. */
 bool proc_pair(int fds[2]);
 bool proc_send(int socket, enum proc_command command, uint64_t number, int fd);

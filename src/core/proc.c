@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +16,31 @@ struct wire {
 	uint32_t command;
 	uint64_t number;
 };
+
+static char *title;
+static size_t title_size;
+
+void proc_title_init(int argc, char **argv)
+{
+	int i;
+
+	/* The arguments lie one after the other; ps reads what is there. */
+	title = argv[0];
+	for (i = 0; i < argc && argv[i] == title + title_size; i++)
+		title_size += strlen(argv[i]) + 1;
+}
+
+void proc_title(const char *role)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "fb %s", role); /* the kernel keeps 15 octets */
+	prctl(PR_SET_NAME, name);
+	if (!title_size)
+		return;
+	memset(title, 0, title_size);
+	snprintf(title, title_size, "firebreak: %s", role);
+}
 
 bool proc_pair(int fds[2])
 {

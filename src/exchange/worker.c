@@ -9,7 +9,6 @@
  * overrides always belong together.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -278,12 +277,10 @@ static void finish(struct worker *w)
 int xchg_worker_run(const struct xchg_worker_args *args)
 {
 	struct worker *w = calloc(1, sizeof(*w));
-	char role[32], why[256];
+	char why[256];
 
 	if (!w)
 		return 1;
-	snprintf(role, sizeof(role), "worker %u", args->index);
-	log_role(role);
 	w->index = args->index;
 	w->board = args->board;
 	w->part = board_worker(args->board, args->index);
