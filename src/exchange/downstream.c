@@ -101,7 +101,6 @@ static void start(struct worker *w, unsigned listener, int fd, const struct net_
 		return;
 	}
 	d->w = w;
-	d->peer = *peer;
 	d->address_key = key;
 	d->tls = w->snap->tls[listener] != NULL;
 	d->trusted = snapshot_trusts(w->snap, peer);

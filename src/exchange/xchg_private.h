@@ -97,7 +97,6 @@ uint64_t worker_random(struct worker *w);
 struct downstream {
 	struct worker *w;
 	struct h2_session *session;
-	struct net_addr peer;
 	uint64_t address_key;
 	bool trusted, tls;
 	uint64_t covered; /* hash of the last host found covered by our certificate */

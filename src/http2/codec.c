@@ -381,6 +381,7 @@ bool codec_create(struct h2_session *s)
 		s->ng = NULL;
 		return false;
 	}
+	s->frame = frame_buffer_taken();
 	if (nghttp2_submit_settings(s->ng, NGHTTP2_FLAG_NONE, iv, n))
 		return false;
 	if (connection > 65535)

@@ -54,7 +54,8 @@ struct h2_session {
 	void *owner;
 	struct net_timer timer;
 	struct guard guard;
-	struct net_addr peer;
+	void *frame;            /* the codec's frame buffer */
+	bool frame_used;        /* and whether it may hold a page */
 	int32_t last_id;        /* highest stream the peer opened (server) */
 	uint32_t held;          /* header octets held by streams */
 	int64_t since;          /* connection accepted or begun */
@@ -93,5 +94,9 @@ void session_dispatch(struct h2_session *s);
 
 /* memory.c */
 extern nghttp2_mem h2_memory;
+/* The frame buffer handed out last: that of the session just made. */
+void *frame_buffer_taken(void);
+/* Its contents are not needed any more: gives its pages back. */
+void frame_buffer_idle(void *frame);
 
 #endif

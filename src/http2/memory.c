@@ -1,74 +1,146 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The codec's allocator: free lists by size class, so a request in steady state
- * reaches malloc not at all. Each piece is preceded by its class; big ones (the
- * 16 KiB frame buffer, whose untouched pages cost nothing) go straight to malloc.
+ * reaches malloc not at all. A piece's class follows from what malloc says its size
+ * is, so small pieces carry no header of ours.
+ *
+ * Each session has one 16 KiB frame buffer of which a small message touches a few
+ * hundred octets. Those buffers lie on pages of their own: an idle session's page is
+ * given back to the system (frame_buffer_idle), and comes back as zeroes when used.
  */
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "h2_private.h"
 
-#define CLASSES   7    /* 64 .. 4096 */
-#define SPARE_MAX 4096u /* pieces kept per class at most, and at most 4 MiB of them */
+#define CLASSES   29     /* 40 .. 4096 octets, four to a doubling */
+#define SPARE_MAX 4096   /* pieces kept per class at most ... */
+#define SPARE_OCTETS (512u * 1024) /* ... and octets */
 
-struct piece {
-	union {
-		struct piece *next;
-		size_t size;
-	};
-	size_t class;
+#define PAGE  4096u
+#define FRAME (5 * PAGE) /* holds the codec's 9 + 1 + 16384 octets */
+#define SLAB  64         /* frame buffers mapped at once */
+
+struct spare {
+	struct spare *next;
 };
 
 static struct {
-	struct piece *spare;
+	struct spare *first;
 	unsigned count;
 } classes[CLASSES];
 
-static unsigned class_of(size_t size)
-{
-	unsigned c = 0;
+static void **frames; /* spare ones, a stack */
+static size_t frame_count, frame_room;
+static uintptr_t frames_low = UINTPTR_MAX, frames_high;
+static void *frame_last;
 
-	while (c < CLASSES && size > ((size_t)64 << c))
-		c++;
-	return c;
+/* The smallest class that holds `size`: 40, 56, 64, 80, 96, ... (malloc's own smallest
+ * pieces are of 40 and 56 octets, so 32 and 48 would never come back as such). */
+static unsigned class_up(size_t size)
+{
+	unsigned top;
+
+	if (size <= 56)
+		return size <= 40 ? 1 : 3;
+	size--;
+	top = 63 - (unsigned)__builtin_clzl(size); /* 2^top <= size */
+	return (top - 5) * 4 + (unsigned)(size >> (top - 2)) - 4 + 1;
+}
+
+static size_t class_size(unsigned c)
+{
+	return (size_t)(4 + c % 4) << (c / 4 + 3);
+}
+
+static bool is_frame(const void *p)
+{
+	return (uintptr_t)p >= frames_low && (uintptr_t)p < frames_high && (uintptr_t)p % PAGE == 0;
+}
+
+/* Slabs are never unmapped: as many as the most sessions there ever were. Addresses
+ * between two slabs may belong to others, but nothing malloc hands out begins a page. */
+static bool frames_map(void)
+{
+	void **more = realloc(frames, (frame_room + SLAB) * sizeof(*more));
+	char *slab;
+	int i;
+
+	if (!more)
+		return false;
+	frames = more;
+	slab = mmap(NULL, SLAB * FRAME, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (slab == MAP_FAILED)
+		return false;
+	frame_room += SLAB;
+	for (i = SLAB - 1; i >= 0; i--)
+		frames[frame_count++] = slab + (size_t)i * FRAME;
+	if ((uintptr_t)slab < frames_low)
+		frames_low = (uintptr_t)slab;
+	if ((uintptr_t)slab + SLAB * FRAME > frames_high)
+		frames_high = (uintptr_t)slab + SLAB * FRAME;
+	return true;
+}
+
+static void *frame_take(void)
+{
+	if (!frame_count && !frames_map())
+		return NULL;
+	return frame_last = frames[--frame_count];
+}
+
+void *frame_buffer_taken(void)
+{
+	return frame_last;
+}
+
+void frame_buffer_idle(void *frame)
+{
+	madvise(frame, FRAME, MADV_DONTNEED);
 }
 
 static void *take(size_t size, void *user)
 {
-	unsigned c = class_of(size);
-	struct piece *p;
+	unsigned c = class_up(size);
+	struct spare *p;
 
-	if (c < CLASSES && classes[c].spare) {
-		p = classes[c].spare;
-		classes[c].spare = p->next;
-		classes[c].count--;
-	} else {
-		p = malloc(sizeof(*p) + (c < CLASSES ? (size_t)64 << c : size));
-		if (!p)
-			return NULL;
-	}
-	p->class = c;
-	p->size = c < CLASSES ? (size_t)64 << c : size;
-	return p + 1;
+	if (c >= CLASSES)
+		return size > 4 * PAGE && size <= FRAME ? frame_take() : malloc(size);
+	p = classes[c].first;
+	if (!p)
+		return malloc(class_size(c));
+	classes[c].first = p->next;
+	classes[c].count--;
+	return p;
 }
 
 static void give(void *ptr, void *user)
 {
-	struct piece *p;
-	size_t c;
+	struct spare *p = ptr;
+	size_t size;
+	unsigned c;
 
-	if (!ptr)
+	if (!p)
 		return;
-	p = (struct piece *)ptr - 1;
-	c = p->class;
-	if (c >= CLASSES || classes[c].count >= SPARE_MAX >> c) {
+	if (is_frame(p)) {
+		frame_buffer_idle(p);
+		frames[frame_count++] = p;
+		return;
+	}
+	/* The largest class that fits into what malloc gave. */
+	size = malloc_usable_size(p);
+	c = class_up(size + 1);
+	c -= c == 3 ? 2 : 1;
+	if (size > 4096 + 64 || size < 40 || classes[c].count >= SPARE_MAX ||
+	    classes[c].count * class_size(c) >= SPARE_OCTETS) {
 		free(p);
 		return;
 	}
-	p->next = classes[c].spare;
-	classes[c].spare = p;
+	p->next = classes[c].first;
+	classes[c].first = p;
 	classes[c].count++;
 }
 
@@ -86,7 +158,7 @@ static void *take_zeroed(size_t n, size_t size, void *user)
 
 static void *resize(void *ptr, size_t size, void *user)
 {
-	size_t old = ptr ? ((struct piece *)ptr - 1)->size : 0;
+	size_t old = !ptr ? 0 : is_frame(ptr) ? FRAME : malloc_usable_size(ptr);
 	void *p;
 
 	if (size <= old)

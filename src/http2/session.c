@@ -77,6 +77,7 @@ static void pump(struct h2_session *s)
 
 	if (!s->ng || !s->open || s->closing)
 		return;
+	s->frame_used = true;
 	while (net_pending(s->conn) < s->ctx->limits->output_bytes) {
 		n = nghttp2_session_mem_send(s->ng, &data);
 		if (n <= 0) {
@@ -273,6 +274,15 @@ static void check_streams(struct h2_session *s, int64_t now)
 	session_dispatch(s);
 }
 
+/* An idle session keeps no page for its frame buffer. */
+static void give_back(struct h2_session *s)
+{
+	if (!s->frame_used || nghttp2_session_want_write(s->ng))
+		return;
+	frame_buffer_idle(s->frame);
+	s->frame_used = false;
+}
+
 static void on_timer(struct net_timer *t)
 {
 	struct h2_session *s = list_entry(t, struct h2_session, timer);
@@ -299,6 +309,7 @@ static void on_timer(struct net_timer *t)
 		if (!s->closing)
 			session_arm(s, CLOCK_SEC);
 	} else {
+		give_back(s);
 		idle = l->idle_timeout_ms * CLOCK_MS - (now - (s->idle_since > s->heard ? s->idle_since : s->heard));
 		if (idle <= 0)
 			h2_close(s, FAULT_IDLE_TIMEOUT);
@@ -345,7 +356,6 @@ struct h2_session *h2_accept(struct h2_context *ctx, int fd, const struct net_ad
 
 	if (!s)
 		return NULL;
-	s->peer = *peer;
 	s->conn = net_conn_adopt(ctx->loop, fd, peer, tls, true, &handler, s);
 	if (!enlist(s))
 		return NULL;
@@ -360,7 +370,6 @@ struct h2_session *h2_connect(struct h2_context *ctx, const struct net_addr *to,
 
 	if (!s)
 		return NULL;
-	s->peer = *to;
 	if (codec_create(s))
 		s->conn = net_conn_connect(ctx->loop, to, tls, sni, timeout_ms, &handler, s);
 	return enlist(s);
@@ -451,7 +460,7 @@ void h2_close(struct h2_session *s, enum fault fault)
 struct h2_session *h2_session_from_node(struct list *node) { return list_entry(node, struct h2_session, node); }
 void *h2_session_owner(const struct h2_session *s) { return s->owner; }
 struct net_conn *h2_session_conn(const struct h2_session *s) { return s->conn; }
-const struct net_addr *h2_session_peer(const struct h2_session *s) { return &s->peer; }
+const struct net_addr *h2_session_peer(const struct h2_session *s) { return net_conn_peer(s->conn); }
 bool h2_session_open(const struct h2_session *s) { return s->open && !s->closing; }
 size_t h2_session_streams(const struct h2_session *s) { return s->count; }
 int64_t h2_session_heard(const struct h2_session *s) { return s->heard; }
