@@ -20,8 +20,18 @@ struct arena {
 };
 
 static inline void arena_init(struct arena *a) { *a = (struct arena){ 0 }; }
+void *arena_more(struct arena *a, size_t size); /* of arena_alloc: a new chunk */
 /* 8-byte aligned, uninitialised. NULL when malloc fails. */
-void *arena_alloc(struct arena *a, size_t size);
+static inline void *arena_alloc(struct arena *a, size_t size)
+{
+	char *p = a->next;
+
+	size = (size + 7) & ~(size_t)7;
+	if (__builtin_expect(size > (size_t)(a->end - p) || !p, 0))
+		return arena_more(a, size);
+	a->next = p + size;
+	return p;
+}
 /* A NUL-terminated copy of len bytes. NULL when malloc fails. */
 char *arena_strndup(struct arena *a, const void *text, size_t len);
 char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));

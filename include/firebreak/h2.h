@@ -38,7 +38,8 @@
 	X(PROXY_STATUS, "proxy-status") X(CACHE_STATUS, "cache-status") X(MAX_FORWARDS, "max-forwards") \
 	X(PROXY_AUTHORIZATION, "proxy-authorization") X(PROXY_AUTHENTICATE, "proxy-authenticate") \
 	X(PROXY_CONNECTION, "proxy-connection") X(CONNECTION, "connection") X(KEEP_ALIVE, "keep-alive") \
-	X(UPGRADE, "upgrade") X(TRANSFER_ENCODING, "transfer-encoding")
+	X(UPGRADE, "upgrade") X(TRANSFER_ENCODING, "transfer-encoding") X(RETRY_AFTER, "retry-after") \
+	X(GRPC_MESSAGE, "grpc-message") X(GRPC_PUSHBACK, "grpc-retry-pushback-ms")
 
 enum h2_token {
 	H2_OTHER,
@@ -61,6 +62,9 @@ struct h2_field {
 };
 #define H2_FIELD_KEEP      6 /* name and value are not copied: set on every field */
 #define H2_FIELD_SENSITIVE 1 /* never indexed by HPACK: unique or secret values */
+
+/* A field of ours under a known name; the value must outlive the stream. */
+struct h2_field h2_field(enum h2_token t, const char *value, size_t len);
 
 /* A complete header block or trailers. */
 struct h2_head {

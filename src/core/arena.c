@@ -39,26 +39,19 @@ static struct arena_chunk *chunk_get(size_t size)
 	return c;
 }
 
-void *arena_alloc(struct arena *a, size_t size)
+void *arena_more(struct arena *a, size_t size)
 {
-	struct arena_chunk *c;
-	void *p;
+	struct arena_chunk *c = chunk_get(size);
 
-	size = (size + 7) & ~(size_t)7;
-	if (size > (size_t)(a->end - a->next) || !a->next) {
-		c = chunk_get(size);
-		if (!c)
-			return NULL;
-		c->next = a->chunks;
-		a->chunks = c;
-		if (c->size > ARENA_CHUNK && a->next) /* an oversized piece: the rest of the old chunk stays in use */
-			return c->data;
-		a->next = c->data;
-		a->end = c->data + c->size;
-	}
-	p = a->next;
-	a->next += size;
-	return p;
+	if (!c)
+		return NULL;
+	c->next = a->chunks;
+	a->chunks = c;
+	if (c->size > ARENA_CHUNK && a->next) /* an oversized piece: the rest of the old chunk stays in use */
+		return c->data;
+	a->next = c->data + size;
+	a->end = c->data + c->size;
+	return c->data;
 }
 
 char *arena_strndup(struct arena *a, const void *text, size_t len)

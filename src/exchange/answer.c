@@ -73,13 +73,13 @@ struct builder {
 	bool failed;
 };
 
-static void put(struct builder *b, enum h2_token token, const char *name, const char *value)
+static void put(struct builder *b, enum h2_token token, const char *value)
 {
 	if (!value) {
 		b->failed = true;
 		return;
 	}
-	b->field[b->n++] = field_make(token, name, value, strlen(value));
+	b->field[b->n++] = h2_field(token, value, strlen(value));
 }
 
 static bool send_body(struct h2_stream *st, const char *body, size_t len)
@@ -101,13 +101,13 @@ static void begin(struct xchg *x, struct builder *b, struct arena *a, uint16_t m
 
 static void refuse_grpc(struct xchg *x, struct builder *b, struct arena *a, const struct fault_info *info, const char *status)
 {
-	put(b, H2_STATUS, ":status", "200");
-	put(b, H2_CONTENT_TYPE, "content-type", "application/grpc");
-	put(b, H2_GRPC_STATUS, "grpc-status", arena_printf(a, "%d", info->grpc));
-	put(b, H2_OTHER, "grpc-message", info->word);
+	put(b, H2_STATUS, "200");
+	put(b, H2_CONTENT_TYPE, "application/grpc");
+	put(b, H2_GRPC_STATUS, arena_printf(a, "%d", info->grpc));
+	put(b, H2_GRPC_MESSAGE, info->word);
 	if (info->grpc == 14 || info->grpc == 8)
-		put(b, H2_OTHER, "grpc-retry-pushback-ms", arena_printf(a, "%u", retry_after(x) * 1000));
-	put(b, H2_PROXY_STATUS, "proxy-status", status);
+		put(b, H2_GRPC_PUSHBACK, arena_printf(a, "%u", retry_after(x) * 1000));
+	put(b, H2_PROXY_STATUS, status);
 	x->status = 200;
 	if (b->failed || !h2_respond(x->down, b->field, b->n, true))
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
@@ -123,14 +123,14 @@ static void refuse_http(struct xchg *x, struct builder *b, struct arena *a, cons
 			    "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"reason\":\"%s\",\"feature\":\"%s\","
 			    "\"mode\":\"%s\",\"retry_after\":%u,\"request_id\":\"%s\"}\n",
 			    info->text, info->status, info->word, x->feature->name, mode, after, x->id);
-	put(b, H2_STATUS, ":status", arena_printf(a, "%d", info->status));
-	put(b, H2_CONTENT_TYPE, "content-type", "application/problem+json");
-	put(b, H2_CONTENT_LENGTH, "content-length", body ? arena_printf(a, "%zu", strlen(body)) : NULL);
-	put(b, H2_CACHE_CONTROL, "cache-control", "no-store");
-	put(b, H2_DATE, "date", arena_strndup(a, http_date(), 29));
-	put(b, H2_PROXY_STATUS, "proxy-status", status);
+	put(b, H2_STATUS, arena_printf(a, "%d", info->status));
+	put(b, H2_CONTENT_TYPE, "application/problem+json");
+	put(b, H2_CONTENT_LENGTH, body ? arena_printf(a, "%zu", strlen(body)) : NULL);
+	put(b, H2_CACHE_CONTROL, "no-store");
+	put(b, H2_DATE, arena_strndup(a, http_date(), 29));
+	put(b, H2_PROXY_STATUS, status);
 	if (after)
-		put(b, H2_OTHER, "retry-after", arena_printf(a, "%u", after));
+		put(b, H2_RETRY_AFTER, arena_printf(a, "%u", after));
 	x->status = info->status;
 	if (b->failed || !h2_respond(x->down, b->field, b->n, x->is_head) || (!x->is_head && !send_body(x->down, body, strlen(body))))
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
@@ -187,7 +187,7 @@ void answer_stale(struct xchg *x, struct cache_answer *c)
 	x->status = c->status;
 	begin(x, &b, a, (uint16_t)(c->fields + 6));
 	if (!b.failed) {
-		put(&b, H2_STATUS, ":status", arena_printf(a, "%d", c->status));
+		put(&b, H2_STATUS, arena_printf(a, "%d", c->status));
 		for (i = 0; i < c->fields; i++) {
 			int t = c->field[i].token;
 
@@ -196,10 +196,10 @@ void answer_stale(struct xchg *x, struct cache_answer *c)
 				b.field[b.n++].flags |= H2_FIELD_KEEP;
 			}
 		}
-		put(&b, H2_CONTENT_LENGTH, "content-length", arena_printf(a, "%zu", c->body.len));
-		put(&b, H2_AGE, "age", arena_printf(a, "%lld", (long long)c->age_s));
-		put(&b, H2_CACHE_STATUS, "cache-status", arena_printf(a, "firebreak; hit; detail=%s", word));
-		put(&b, H2_PROXY_STATUS, "proxy-status", arena_printf(a, "firebreak; error=%s; details=\"%s\"", proxy_error(x->fault), word));
+		put(&b, H2_CONTENT_LENGTH, arena_printf(a, "%zu", c->body.len));
+		put(&b, H2_AGE, arena_printf(a, "%lld", (long long)c->age_s));
+		put(&b, H2_CACHE_STATUS, arena_printf(a, "firebreak; hit; detail=%s", word));
+		put(&b, H2_PROXY_STATUS, arena_printf(a, "firebreak; error=%s; details=\"%s\"", proxy_error(x->fault), word));
 	}
 	if (b.failed || !h2_respond(x->down, b.field, b.n, bodyless) ||
 	    (!bodyless && !(h2_write(x->down, &c->body) && h2_finish(x->down, NULL, 0))))

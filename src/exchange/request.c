@@ -269,7 +269,7 @@ static struct h2_field *add(struct xchg *x, enum h2_token token, const char *val
 {
 	struct h2_field *f = &x->field[x->fields++];
 
-	*f = field_make(token, h2_token_name(token), value, len);
+	*f = h2_field(token, value, len);
 	return f;
 }
 

@@ -194,14 +194,4 @@ static inline uint64_t decimal(const struct h2_field *f)
 	return v;
 }
 
-/* A field of ours. Name and value must outlive the stream. */
-static inline struct h2_field field_make(enum h2_token token, const char *name, const char *value, size_t value_len)
-{
-	struct h2_field f = { .name = (const uint8_t *)name, .value = (const uint8_t *)value, .value_len = value_len,
-			      .flags = H2_FIELD_KEEP, .token = (uint8_t)token };
-
-	f.name_len = __builtin_strlen(name);
-	return f;
-}
-
 #endif

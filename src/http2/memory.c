@@ -16,7 +16,8 @@
 
 #include "h2_private.h"
 
-#define CLASSES   29     /* 40 .. 4096 octets, four to a doubling */
+#define CLASSES   27     /* 40 .. 4096 octets, four to a doubling */
+#define LARGEST   4096u
 #define SPARE_MAX 4096   /* pieces kept per class at most ... */
 #define SPARE_OCTETS (512u * 1024) /* ... and octets */
 
@@ -38,22 +39,28 @@ static size_t frame_count, frame_room;
 static uintptr_t frames_low = UINTPTR_MAX, frames_high;
 static void *frame_last;
 
-/* The smallest class that holds `size`: 40, 56, 64, 80, 96, ... (malloc's own smallest
- * pieces are of 40 and 56 octets, so 32 and 48 would never come back as such). */
-static unsigned class_up(size_t size)
-{
-	unsigned top;
+/* Classes 40, 56, 64, 80, 96, 112, 128, 160, ... (malloc's own smallest pieces are of 40
+ * and 56 octets), and for every eight octets the class that holds them and the largest
+ * class they hold. */
+static uint16_t class_size[CLASSES];
+static uint8_t class_up[LARGEST / 8 + 1], class_down[LARGEST / 8 + 1];
 
-	if (size <= 56)
-		return size <= 40 ? 1 : 3;
-	size--;
-	top = 63 - (unsigned)__builtin_clzl(size); /* 2^top <= size */
-	return (top - 5) * 4 + (unsigned)(size >> (top - 2)) - 4 + 1;
-}
-
-static size_t class_size(unsigned c)
+__attribute__((constructor)) static void fill_classes(void)
 {
-	return (size_t)(4 + c % 4) << (c / 4 + 3);
+	unsigned c, i, up = 0, down = 0;
+
+	class_size[0] = 40;
+	class_size[1] = 56;
+	for (c = 2; c < CLASSES; c++)
+		class_size[c] = (uint16_t)((4 + (c + 2) % 4) << ((c + 2) / 4 + 3));
+	for (i = 0; i <= LARGEST / 8; i++) {
+		while (class_size[up] < i * 8)
+			up++;
+		while (down + 1 < CLASSES && class_size[down + 1] <= i * 8)
+			down++;
+		class_up[i] = (uint8_t)up;
+		class_down[i] = (uint8_t)down;
+	}
 }
 
 static bool is_frame(const void *p)
@@ -104,14 +111,15 @@ void frame_buffer_idle(void *frame)
 
 static void *take(size_t size, void *user)
 {
-	unsigned c = class_up(size);
 	struct spare *p;
+	unsigned c;
 
-	if (c >= CLASSES)
+	if (size > LARGEST)
 		return size > 4 * PAGE && size <= FRAME ? frame_take() : malloc(size);
+	c = class_up[(size + 7) / 8];
 	p = classes[c].first;
 	if (!p)
-		return malloc(class_size(c));
+		return malloc(class_size[c]);
 	classes[c].first = p->next;
 	classes[c].count--;
 	return p;
@@ -130,12 +138,9 @@ static void give(void *ptr, void *user)
 		frames[frame_count++] = p;
 		return;
 	}
-	/* The largest class that fits into what malloc gave. */
 	size = malloc_usable_size(p);
-	c = class_up(size + 1);
-	c -= c == 3 ? 2 : 1;
-	if (size > 4096 + 64 || size < 40 || classes[c].count >= SPARE_MAX ||
-	    classes[c].count * class_size(c) >= SPARE_OCTETS) {
+	c = class_down[size < LARGEST ? size / 8 : LARGEST / 8];
+	if (size > LARGEST + 64 || classes[c].count >= SPARE_MAX || classes[c].count * class_size[c] >= SPARE_OCTETS) {
 		free(p);
 		return;
 	}
