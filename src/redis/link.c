@@ -197,25 +197,12 @@ enum fault rds_link_command(struct rds_link *l, int argc, const char *const *arg
 
 void rds_link_pump(struct rds_link *l)
 {
-	struct iovec iov[32];
-	size_t done;
-	int i, n;
-
-	if (l->closed || !l->out.len)
+	if (l->closed || !l->out.len || !net_conn_open(l->conn)) /* gone by itself: on_closed is coming */
 		return;
-	while (l->out.len) {
-		n = buf_iov(&l->out, iov, 32);
-		for (i = 0, done = 0; i < n; i++) {
-			if (!net_write(l->conn, iov[i].iov_base, iov[i].iov_len)) {
-				net_flush(l->conn);
-				rds_link_close(l, FAULT_NO_MEMORY);
-				return;
-			}
-			done += iov[i].iov_len;
-		}
-		buf_drain(&l->out, done);
-	}
-	net_flush(l->conn);
+	if (net_write_buf(l->conn, &l->out, l->out.len))
+		net_flush(l->conn);
+	else
+		rds_link_close(l, FAULT_NO_MEMORY);
 }
 
 void rds_link_forget(struct rds_link *l, void *user)
