@@ -96,7 +96,7 @@ static void check_listeners(struct loader *l, const struct node *root)
 		n = node_item(list, i);
 		check_pair(l, n, "certificate", "key");
 		check_pair(l, n, "certificate2", "key2");
-		if (c->listener[i].tls.certificate2 && !given(n, "certificate"))
+		if (given(n, "certificate2") && !given(n, "certificate"))
 			conf_errors_add(l->errors, place(n, "certificate2"), "a second certificate without a first; expected \"certificate\"");
 		if (c->listener[i].proxy_protocol && !c->headers.trusted_count && strncmp(c->listener[i].address ? c->listener[i].address : "", "unix:", 5) != 0)
 			conf_errors_add(l->errors, place(n, "proxy_protocol"), "PROXY headers are believed from nobody; expected networks in \"trusted\" of \"headers\"");

@@ -11,9 +11,10 @@
 #include "firebreak/arena.h"
 #include "firebreak/conf.h"
 
-#define CONF_FILE_MAX  (4u << 20) /* octets of a file */
+#define CONF_FILE_MAX  (1u << 20) /* octets of a file; libfyaml may take 200 times as much for a hostile one */
 #define CONF_DEPTH_MAX 12         /* nested lists and mappings; the schema needs 6 */
 #define CONF_NODES_MAX 100000
+#define CONF_KEYS_MAX  1000 /* of one mapping: looking for one is linear */
 #define CONF_LIST_MAX  4096       /* routes over all features; CIDRs of headers.trusted */
 
 /* ---- the file as a tree ---- */

@@ -287,7 +287,7 @@ static char *read_file(const char *path, size_t *len, struct conf_errors *errors
 	} else if (!S_ISREG(st.st_mode)) {
 		conf_errors_add(errors, none, "not a regular file");
 	} else if (st.st_size > CONF_FILE_MAX) {
-		conf_errors_add(errors, none, "the file is too large; expected at most 4MiB");
+		conf_errors_add(errors, none, "the file is too large; expected at most 1MiB");
 	} else if (!(text = malloc(CONF_FILE_MAX + 1))) {
 		conf_errors_add(errors, none, "out of memory");
 	} else {

@@ -78,27 +78,47 @@ static void load_word(struct loader *l, const struct conf_key *k, const struct n
 		store_number(k, base, (uint64_t)v);
 }
 
-/* First line of a small file; its place in memory is the snapshot's. */
+/* Opens a regular file to read; -1 with the reason told. Devices are not opened: that
+ * alone may have effects. */
+static int open_file(struct loader *l, const struct node *n, const char *path)
+{
+	struct stat st;
+	int fd = -1, e = 0;
+
+	if (stat(path, &st) < 0) {
+		e = errno;
+	} else if (!S_ISREG(st.st_mode)) {
+		conf_errors_add(l->errors, n->mark, "\"%s\" is %s; expected a file that can be read", path,
+				S_ISDIR(st.st_mode) ? "a folder" : "not a regular file");
+		return -1;
+	} else {
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		e = errno;
+	}
+	if (fd < 0)
+		conf_errors_add(l->errors, n->mark, "\"%s\" cannot be read (%s); expected a file that can be read", path, strerror(e));
+	return fd;
+}
+
+/* First line of a small file. */
 static const char *read_secret(struct loader *l, const struct node *n, const char *path)
 {
 	char text[1026];
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	int fd = open_file(l, n, path);
 	const char *copy = NULL;
+	ssize_t got;
 	size_t len;
 
-	if (got < 0) {
-		conf_errors_add(l->errors, n->mark, "\"%s\" cannot be read (%s); expected a file that can be read", path, strerror(errno));
-	} else {
-		text[got] = '\0';
-		len = strcspn(text, "\r\n");
-		if (!len || len > 1024)
-			conf_errors_add(l->errors, n->mark, "\"%s\" has no password; expected one line of 1 to 1024 octets", path);
-		text[len] = '\0';
-		copy = load_strdup(l, text);
-	}
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return NULL;
+	got = read(fd, text, sizeof(text) - 1);
+	text[got < 0 ? 0 : got] = '\0';
+	len = strcspn(text, "\r\n");
+	if (!len || len > 1024)
+		conf_errors_add(l->errors, n->mark, "\"%s\" has no password; expected one line of 1 to 1024 octets", path);
+	text[len] = '\0';
+	copy = load_strdup(l, text);
+	close(fd);
 	explicit_bzero(text, sizeof(text));
 	return copy;
 }
@@ -106,19 +126,12 @@ static const char *read_secret(struct loader *l, const struct node *n, const cha
 static void load_file(struct loader *l, const struct conf_key *k, const struct node *n, void *base)
 {
 	const char *path = load_path(l, n->text);
-	int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
-	struct stat st;
+	int fd = path ? open_file(l, n, path) : -1;
 
-	if (!path)
+	if (fd < 0)
 		return;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		conf_errors_add(l->errors, n->mark, "\"%s\" cannot be read (%s); expected a file that can be read", path, strerror(errno));
-	else if (S_ISDIR(st.st_mode))
-		conf_errors_add(l->errors, n->mark, "\"%s\" is a folder; expected a file that can be read", path);
-	else
-		store_text(k, base, path);
-	if (fd >= 0)
-		close(fd);
+	store_text(k, base, path);
+	close(fd);
 }
 
 /* A socket's path that starts at the file's folder. */

@@ -246,7 +246,7 @@ static void load_route(struct loader *l, const struct node *n, uint8_t feature)
 	const char *host = NULL;
 
 	if (strncmp(text, "grpc ", 5) == 0 && text[5] && !strchr(text + 5, ' ')) {
-		routes_add(l, n, feature, NULL, 0, NULL, load_strdup(l, text));
+		routes_add(l, n, feature, text, 0, NULL, load_strdup(l, text));
 		return;
 	}
 	slash = strchr(target, '/');

@@ -153,6 +153,8 @@ static bool node_attach(struct reader *r, struct node *n)
 		parent->child = n;
 	parent->last = n;
 	parent->count++;
+	if (parent->kind == NODE_MAP && parent->count > CONF_KEYS_MAX)
+		fail(r, n->name_mark, "the mapping has too many keys; expected at most 1000");
 	return true;
 }
 
@@ -294,7 +296,7 @@ struct node *yaml_parse(const char *text, size_t len, struct arena *tree, struct
 	struct reader r = { .tree = tree, .errors = e };
 
 	if (len > CONF_FILE_MAX) {
-		fail(&r, (struct conf_mark){ 0, 0 }, "the file is too large; expected at most 4MiB");
+		fail(&r, (struct conf_mark){ 0, 0 }, "the file is too large; expected at most 1MiB");
 		return NULL;
 	}
 	if (!octets_ok(&r, text, len))

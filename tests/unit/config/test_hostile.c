@@ -113,13 +113,14 @@ static void bombs(void **state)
 
 static void too_large(void **state)
 {
-	refused_repeated("node: a\n", "# comment\n", (4u << 20) / 10 + 1, "", "too large");
-	refused_repeated("node: ", "a", 1 << 20, "\n", "aaa\" is too long for \"node\"");
+	refused_repeated("node: a\n", "# comment\n", (1u << 20) / 10 + 1, "", "too large");
+	refused_repeated("node: ", "a", 1 << 19, "\n", "aaa\" is too long for \"node\"");
 }
 
 static void many_errors(void **state)
 {
-	refused_repeated("", "nonsense: 1\n", 20000, "", "more errors are not shown");
+	refused_repeated("", "nonsense: 1\n", 900, "", "x: error: 703 more errors are not shown");
+	refused_repeated("", "nonsense: 1\n", 20000, "", "too many keys");
 	refused_repeated("features:\n", "  - { name: a }\n", 60, "", "feature \"a\" is given twice");
 	refused_repeated("features:\n", "  - { name: a }\n", 64, "", "has 64 items; expected 1 to 63");
 	refused_repeated("features: [{ name: a, tier: core, routes: [\"", "GET|", 5000, "GET /\"] }]\n", "too many routes");
@@ -172,8 +173,54 @@ static void from_a_file(void **state)
 	unlink(path);
 }
 
-/* The reference without its comments is enough to reach every path; each allocation of
- * it fails once. */
+/* Loads a file with one secret in it; the text of the errors. free() it. */
+static char *with_secret(const char *key, const char *secret, bool *loaded)
+{
+	char path[] = "/tmp/firebreak-secret-XXXXXX", text[512];
+	struct conf_errors *e = conf_errors_create();
+	int fd = mkstemp(path), n;
+	const struct conf *c;
+	char *errors;
+
+	assert_int_equal(write(fd, secret, strlen(secret)), strlen(secret));
+	close(fd);
+	n = snprintf(text, sizeof(text),
+		     "listen: [{ address: \"unix:/s\" }]\ndatacenters: [{ name: a, endpoints: [\"a:1\"] }]\n"
+		     "features: [{ name: f, tier: core, routes: [\"/\"] }]\n%s: \"%s\" }\n", key, path);
+	c = conf_load("x", text, (size_t)n, e);
+	*loaded = c && (!c->redis.enabled || strcmp(c->redis.password, "pass word") == 0);
+	conf_free(c);
+	errors = printed(e);
+	conf_errors_destroy(e);
+	unlink(path);
+	return errors;
+}
+
+static void secret_files(void **state)
+{
+	static const struct {
+		const char *key, *secret, *error;
+	} cases[] = {
+		{ "redis: { address: \"r:1\", password_file", "pass word\nsecond line\n", NULL },
+		{ "redis: { address: \"r:1\", password_file", "pass word", NULL },
+		{ "redis: { address: \"r:1\", password_file", "", "has no password; expected one line" },
+		{ "redis: { address: \"r:1\", password_file", "\n", "has no password; expected one line" },
+		{ "cache: { secret_file", "0123456789abcdef", NULL },
+		{ "cache: { secret_file", "0123456789abcde", "has 15 octets; expected 16 to 4095" },
+	};
+	char *errors;
+	bool loaded;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		errors = with_secret(cases[i].key, cases[i].secret, &loaded);
+		if (loaded != !cases[i].error || !strstr(errors, cases[i].error ? cases[i].error : ""))
+			fail_msg("case %zu: %s", i, errors);
+		free(errors);
+	}
+}
+
+/* Each allocation of loading the reference fails once. */
 static void allocation_fails(void **state)
 {
 	struct conf_errors *e;
@@ -211,6 +258,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(allocation_fails), cmocka_unit_test(bombs),    cmocka_unit_test(too_large),
 		cmocka_unit_test(many_errors),      cmocka_unit_test(no_files), cmocka_unit_test(from_a_file),
+		cmocka_unit_test(secret_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
