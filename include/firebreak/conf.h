@@ -232,6 +232,8 @@ void conf_free(const struct conf *c);
 /* Writes every key with its type, default, range, unit and prose as a commented,
  * runnable YAML file (config/firebreak.yaml is this output). */
 void conf_document(FILE *out);
+/* The same as the man page firebreak.yaml(5), in scdoc's markup. */
+void conf_manual(FILE *out);
 /* Writes the snapshot in force, defaults filled in, secrets masked. */
 void conf_dump(const struct conf *c, FILE *out);
 

@@ -107,8 +107,8 @@ extern const size_t conf_keys_count;
 const char *conf_block_title(enum conf_block b);
 /* The key of a block by name, or NULL. */
 const struct conf_key *conf_key_find(enum conf_block b, const char *name);
-/* Text of a key at the start of lines: wrapped to 100 columns. */
-void conf_print_wrapped(FILE *out, const char *prefix, const char *text);
+/* "A duration from 0s to 1h; default 30s. A change needs a restart." */
+void conf_key_facts(const struct conf_key *k, char *out, size_t size);
 /* Walks the keys of a block in the order of the table: start with NULL. */
 const struct conf_key *conf_key_next(enum conf_block b, const struct conf_key *k);
 /* "a duration from 1s to 1h, or auto": what a value of this key has to be. */
@@ -166,6 +166,7 @@ struct snapshot {
 /* Zeroed memory of the snapshot; NULL sets no_memory. */
 void *load_alloc(struct loader *l, size_t size);
 const char *load_strdup(struct loader *l, const char *text);
+const char *load_join(struct loader *l, const char *a, const char *b, const char *c);
 /* Fills the struct at `base` from a mapping (NULL: from fallbacks alone). */
 void load_map(struct loader *l, enum conf_block b, const struct node *map, void *base);
 void load_scalar(struct loader *l, const struct conf_key *k, const struct node *n, void *base);

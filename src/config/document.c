@@ -14,7 +14,7 @@
 
 #define COLUMNS 110
 
-void conf_print_wrapped(FILE *out, const char *prefix, const char *text)
+static void wrapped(FILE *out, const char *prefix, const char *text)
 {
 	size_t width = COLUMNS - strlen(prefix), len, cut;
 
@@ -34,18 +34,6 @@ void conf_print_wrapped(FILE *out, const char *prefix, const char *text)
 	}
 }
 
-/* "A duration from 0s to 1h. Default 30s. Needs a restart." */
-static void facts(const struct conf_key *k, char *out, size_t size)
-{
-	bool fallback = k->fallback && !(k->flags & CONF_EXAMPLE) && k->type != CONF_T_LIST;
-	char expected[256];
-
-	conf_key_expected(k, expected, sizeof(expected));
-	expected[0] = (char)toupper((unsigned char)expected[0]);
-	snprintf(out, size, "%s%s%s.%s", expected, fallback ? "; default " : conf_key_required(k) ? "; required" : "",
-		 fallback ? k->fallback : "", (k->flags & CONF_RESTART) ? " A change needs a restart." : "");
-}
-
 struct page {
 	FILE *out;
 	int indent;
@@ -57,11 +45,11 @@ static void about(const struct page *p, const struct conf_key *k)
 	char prefix[64], text[512];
 
 	snprintf(prefix, sizeof(prefix), "%s%*s# ", p->off ? "# " : "", p->indent, "");
-	conf_print_wrapped(p->out, prefix, k->prose);
+	wrapped(p->out, prefix, k->prose);
 	if (k->type == CONF_T_MAP)
 		return;
-	facts(k, text, sizeof(text));
-	conf_print_wrapped(p->out, prefix, text);
+	conf_key_facts(k, text, sizeof(text));
+	wrapped(p->out, prefix, text);
 }
 
 /* The keys of a list's item, as a comment. */
@@ -71,14 +59,14 @@ static void item_reference(FILE *out, enum conf_block b, int indent)
 	char prefix[64], text[512];
 
 	while ((k = conf_key_next(b, k))) {
-		facts(k, text, sizeof(text));
+		conf_key_facts(k, text, sizeof(text));
 		if (k->type == CONF_T_MAP)
 			snprintf(text, sizeof(text), "a mapping");
 		else
 			text[0] = (char)tolower((unsigned char)text[0]);
 		fprintf(out, "#%*s%s: %s\n", indent, "", k->name, text);
 		snprintf(prefix, sizeof(prefix), "#%*s", indent + 4, "");
-		conf_print_wrapped(out, prefix, k->prose);
+		wrapped(out, prefix, k->prose);
 		if (k->type == CONF_T_MAP)
 			item_reference(out, k->child, indent + 2);
 		else if (k->type == CONF_T_ENDPOINTS)

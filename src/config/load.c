@@ -40,20 +40,21 @@ const char *load_strdup(struct loader *l, const char *text)
 	return copy;
 }
 
+const char *load_join(struct loader *l, const char *a, const char *b, const char *c)
+{
+	size_t size = strlen(a) + strlen(b) + strlen(c) + 1;
+	char *out = load_alloc(l, size);
+
+	if (out)
+		snprintf(out, size, "%s%s%s", a, b, c);
+	return out;
+}
+
 const char *load_path(struct loader *l, const char *text)
 {
-	size_t folder = strlen(l->folder), len = strlen(text);
-	char *out;
-
-	if (text[0] == '/' || !folder)
+	if (text[0] == '/' || !l->folder[0])
 		return load_strdup(l, text);
-	out = load_alloc(l, folder + 1 + len + 1);
-	if (!out)
-		return NULL;
-	memcpy(out, l->folder, folder);
-	out[folder] = '/';
-	memcpy(out + folder + 1, text, len);
-	return out;
+	return load_join(l, l->folder, "/", text);
 }
 
 /* ---- errors ---- */

@@ -137,14 +137,10 @@ static void load_file(struct loader *l, const struct conf_key *k, const struct n
 /* A socket's path that starts at the file's folder. */
 static void load_socket(struct loader *l, const struct conf_key *k, const struct node *n, void *base)
 {
-	const char *path = load_path(l, n->text + 5);
-	size_t len = path ? strlen(path) : 0;
-	char *out = load_alloc(l, 5 + len + 1);
+	const char *path = load_path(l, n->text + 5), *out = path ? load_join(l, "unix:", path, "") : NULL;
 
-	if (!path || !out)
+	if (!out)
 		return;
-	memcpy(out, "unix:", 5);
-	memcpy(out + 5, path, len);
 	if (value_address_check(out, false))
 		wrong_value(l, k, n, value_address_check(out, false));
 	else

@@ -2,6 +2,7 @@
 /* config.def as data, and what a value of a key has to be, in words. */
 #include "conf_private.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "sample.h"
@@ -140,4 +141,15 @@ void conf_key_expected(const struct conf_key *k, char *out, size_t size)
 	used = strlen(out);
 	if (k->word && used < size && !strstr(out, k->word))
 		snprintf(out + used, size - used, ", or %s", k->word);
+}
+
+void conf_key_facts(const struct conf_key *k, char *out, size_t size)
+{
+	bool fallback = k->fallback && !(k->flags & CONF_EXAMPLE) && k->type != CONF_T_LIST;
+	char expected[256];
+
+	conf_key_expected(k, expected, sizeof(expected));
+	expected[0] = (char)toupper((unsigned char)expected[0]);
+	snprintf(out, size, "%s%s%s.%s", expected, fallback ? "; default " : conf_key_required(k) ? "; required" : "",
+		 fallback ? k->fallback : "", (k->flags & CONF_RESTART) ? " A change needs a restart." : "");
 }

@@ -167,6 +167,22 @@ static void every_key_is_told(void **state)
 	free(text);
 }
 
+/* One entry for each key of the table. */
+static void manual_has_every_key(void **state)
+{
+	char *text = NULL, *line;
+	size_t size, entries = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	conf_manual(out);
+	fclose(out);
+	for (line = text; line; line = strchr(line, '\n'))
+		entries += *(*line == '\n' ? ++line : line) == '*';
+	assert_int_equal(entries, conf_keys_count);
+	assert_non_null(strstr(text, "\n*datacenters\\[\\].tls.server\\_name*\n"));
+	free(text);
+}
+
 /* No key is left out of the snapshot: each field of the table is another one. */
 static void fields_are_distinct(void **state)
 {
@@ -281,7 +297,7 @@ int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reference_is_current), cmocka_unit_test(reference_loads), cmocka_unit_test(reference_redis_loads),
-		cmocka_unit_test(every_key_is_told),    cmocka_unit_test(fields_are_distinct), cmocka_unit_test(examples_load),
+		cmocka_unit_test(every_key_is_told),    cmocka_unit_test(manual_has_every_key), cmocka_unit_test(fields_are_distinct), cmocka_unit_test(examples_load),
 		cmocka_unit_test(secrets_are_masked),
 	};
 
