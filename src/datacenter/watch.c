@@ -14,7 +14,7 @@
  */
 #include "pool.h"
 
-#define TICK_BUSY  (16 * CLOCK_MS)
+#define TICK_BUSY  (8 * CLOCK_MS)
 #define TICK_QUIET (100 * CLOCK_MS)
 #define LATE_MOST  (250 * CLOCK_MS) /* however slow the endpoint usually is */
 #define DOUBT      (25 * CLOCK_MS)
@@ -23,16 +23,30 @@
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* When an answer is late: a quarter later than usual. With n under way one of them
+ * should come every n-th part of that time (Little's law); three such gaps without any
+ * say it sooner. */
+static int64_t late_after(const struct link *l)
+{
+	double usual, part;
+	size_t n = h2_session_streams(l->h2);
+
+	if (l->ep->index < 0)
+		return LATE_MOST;
+	usual = l->ep->pool->local.latency[l->ep->index];
+	part = n > 2 ? 3 * usual / (double)n : usual * 5 / 4;
+	return part < LATE_MOST ? (int64_t)part : LATE_MOST;
+}
+
 /* How long nothing may be heard before we ask. */
 static int64_t patience(const struct link *l)
 {
-	const struct dc_pool *p = l->ep->pool;
-	int64_t idle = p->conf->retry.ping_idle_ms * CLOCK_MS, late;
+	const struct conf_retry *r = &l->ep->pool->conf->retry;
+	int64_t idle = r->ping_idle_ms * CLOCK_MS, late;
 
 	if (!h2_session_streams(l->h2))
 		return idle;
-	late = l->ep->index < 0 ? LATE_MOST : smaller((int64_t)(2 * p->local.latency[l->ep->index]), LATE_MOST);
-	late = larger(late, p->conf->retry.ping_after_ms * CLOCK_MS);
+	late = larger(late_after(l), r->ping_after_ms * CLOCK_MS);
 	return smaller(late << l->patience, larger(idle, late));
 }
 
@@ -69,7 +83,7 @@ static void doubt(struct link *l, int64_t now)
 
 	l->doubted = true;
 	if (ep->index >= 0)
-		dc_local_doubt(&ep->pool->local, (unsigned)ep->index, now + 3 * TICK_BUSY);
+		dc_local_doubt(&ep->pool->local, (unsigned)ep->index, now + 6 * TICK_BUSY);
 	for (node = ep->links.next; node != &ep->links; node = node->next) {
 		struct link *other = list_entry(node, struct link, node);
 
