@@ -213,6 +213,9 @@ static bool retry_allowed(struct xchg *x, enum fault fault)
 		return false;
 	if (x->ask.attempts >= r->tries || x->connect || (x->replay_lost && x->down->received))
 		return false;
+	/* Refused unprocessed by the only endpoint there is: that one may be asked again. */
+	if (kind == FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter && x->endpoint >= 0 && !dc_pool_any(x->w->pool, x->want.tried))
+		x->want.tried &= ~(UINT64_C(1) << x->endpoint);
 	if (!dc_pool_any(x->w->pool, x->want.tried))
 		return false;
 	if (!budget_take(&x->w->budget, r, clock_now())) {
@@ -567,6 +570,13 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 	}
 	if ((what & H2_INTERIM) && x->state == XCHG_WAITING)
 		pass_interims(x);
+	if ((what & H2_HEAD) && (what & H2_CLOSED) && x->state == XCHG_WAITING && st->fault != FAULT_NONE && !st->remote_end) {
+		/* Begun and broken within one turn: nothing has left for the client, so it can
+		 * still have a whole answer, or a clean status. */
+		attempt_failed(x, st->fault);
+		settle(x);
+		return;
+	}
 	if ((what & H2_HEAD) && x->state == XCHG_WAITING) {
 		if (st->fault == FAULT_HEAD_TOO_LARGE) {
 			attempt_failed(x, FAULT_UPSTREAM_BAD_RESPONSE);

@@ -70,6 +70,9 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
 		h2_close(s, FAULT_FLOOD_HEADS);
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	}
+	/* The codec takes any three digits; a status begins at 100 (RFC 9110 15). */
+	if (!s->ctx->server && !st->filling->count && name_len == 7 && value_len == 3 && value[0] == '0' && !memcmp(name, ":status", 7))
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	if (st->held > l->header_list_bytes || st->filling->count >= l->header_count)
 		st->fault = FAULT_HEAD_TOO_LARGE;
 	if (st->fault == FAULT_HEAD_TOO_LARGE)

@@ -25,12 +25,13 @@ MIX = [("get", get("/t/x"), None), ("post", get("/t/echo", "POST"), b"body")]
 
 def test_roles_are_visible(world):
     p = simple(world, workers=2)
-    assert len(p.workers()) == 2 and p.control() not in p.workers()
+    proc.wait_for(lambda: len(p.workers()) == 2 and p.control() not in p.workers(), 5, what="two workers and a control process")
 
 
 def test_sigkill_of_a_worker(world):
     """Other workers' streams go on; the dead one is replaced within a second; no queued connection is lost."""
     p = simple(world, workers=2)
+    proc.wait_for(lambda: len(p.workers()) == 2, 5, what="two workers")
     with_stream = []
     for _ in range(16):
         c = Raw(p.address)

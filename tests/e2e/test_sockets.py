@@ -188,7 +188,8 @@ def test_idle_connection_is_closed_politely(hasty):
 
 def test_connections_per_address(world):
     p = serve(world, workers=1, limits={"connections_per_address": 10})
-    assert fetch(p.address, get("/t/x")).status == 200  # whoever waited in the queue before is gone
+    assert fetch(p.address, get("/t/x")).status == 200
+    proc.wait_for(lambda: p.metric("firebreak_downstream_connections") == 0, 5, what="end of the connections that asked whether we listen")
     held = [Raw(p.address) for _ in range(10)]
     for c in held:
         assert c.ask(1, get("/t/x")).status == 200
