@@ -36,5 +36,7 @@ static inline void *arena_alloc(struct arena *a, size_t size)
 char *arena_strndup(struct arena *a, const void *text, size_t len);
 char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void arena_finish(struct arena *a);
+/* Gives all spare chunks back to malloc. */
+void arena_trim(void);
 
 #endif

@@ -200,6 +200,9 @@ void h2_consume(struct h2_stream *st, size_t n);
 /* Frees a stream that had H2_CLOSED; nulls the pointer. */
 void h2_release(struct h2_stream **st);
 
+/* Gives what is kept for reuse (streams, the codec's pieces) back to malloc. */
+void h2_trim(void);
+
 /* Schedules the pump at the end of this turn. */
 void h2_wake(struct h2_session *s);
 /* The end-of-turn pump of a context: every woken session once. Call it from the

@@ -95,3 +95,14 @@ void arena_finish(struct arena *a)
 	}
 	arena_init(a);
 }
+
+void arena_trim(void)
+{
+	struct arena_chunk *c;
+
+	while ((c = spare)) {
+		spare = c->next;
+		free(c);
+	}
+	spares = 0;
+}

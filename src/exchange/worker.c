@@ -9,6 +9,7 @@
  * overrides always belong together.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -137,10 +138,28 @@ static void on_turn(void *arg)
  * when no client does anything. */
 #define TICK (50 * CLOCK_MS)
 
+/* Half of many connections have left: what they used goes back to the system, which
+ * free() alone does not see to. Rare, since it walks the heap. */
+#define CROWD 500
+
+static void trim(struct worker *w)
+{
+	if (w->down.count > w->peak)
+		w->peak = w->down.count;
+	if (w->peak < CROWD || w->down.count > w->peak / 2)
+		return;
+	w->peak = w->down.count;
+	buf_memory_trim(0);
+	arena_trim();
+	h2_trim();
+	malloc_trim(0);
+}
+
 static void on_tick(struct net_timer *t)
 {
 	struct worker *w = list_entry(t, struct worker, tick);
 
+	trim(w);
 	net_timer_arm(w->loop, t, clock_now() + TICK);
 }
 

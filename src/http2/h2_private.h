@@ -94,6 +94,7 @@ void session_dispatch(struct h2_session *s);
 
 /* memory.c */
 extern nghttp2_mem h2_memory;
+void memory_trim(void);
 /* The frame buffer handed out last: that of the session just made. */
 void *frame_buffer_taken(void);
 /* Its contents are not needed any more: gives its pages back. */

@@ -176,4 +176,18 @@ static void *resize(void *ptr, size_t size, void *user)
 	return p;
 }
 
+void memory_trim(void)
+{
+	struct spare *p;
+	unsigned c;
+
+	for (c = 0; c < CLASSES; c++) {
+		while ((p = classes[c].first)) {
+			classes[c].first = p->next;
+			free(p);
+		}
+		classes[c].count = 0;
+	}
+}
+
 nghttp2_mem h2_memory = { NULL, take, give, take_zeroed, resize };

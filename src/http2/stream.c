@@ -67,6 +67,16 @@ void h2_release(struct h2_stream **pointer)
 	spares++;
 }
 
+void h2_trim(void)
+{
+	struct list *node;
+
+	while ((node = list_pop(&spare)))
+		free(list_entry(node, struct h2_stream, node));
+	spares = 0;
+	memory_trim();
+}
+
 void stream_ready(struct h2_stream *st, uint32_t what)
 {
 	st->ready |= what;
