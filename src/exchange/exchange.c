@@ -67,6 +67,7 @@ static void settle(struct xchg *x)
 	h2_release(&x->up);
 	buf_clear(&x->replay);
 	buf_clear(&x->captured);
+	snapshot_put(x->via);
 	snapshot_put(x->snap);
 	x->w->exchanges--;
 	x->magic = 0;
@@ -87,7 +88,7 @@ static void attempt_over(struct xchg *x, enum fault fault)
 	if (!x->attempting)
 		return;
 	x->attempting = false;
-	if (x->generation == x->w->snap->conf->generation)
+	if (x->via == x->w->snap)
 		dc_pool_result(x->w->pool, x->endpoint, fault, x->head_at ? x->head_at - x->attempt_at : 0);
 }
 
@@ -169,7 +170,11 @@ static enum fault start_attempt(struct xchg *x)
 		x->want.hash = affinity(x);
 		x->want.random = worker_random(x->w);
 	}
-	x->generation = x->w->snap->conf->generation;
+	if (x->via != x->w->snap) { /* endpoints are numbered anew by every configuration */
+		snapshot_put(x->via);
+		x->via = snapshot_get(x->w->snap);
+		x->want.tried = 0;
+	}
 	x->up = dc_pool_request(x->w->pool, &x->want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
 	x->ask.attempts++;
 	if (endpoint >= 0) {
@@ -214,7 +219,8 @@ static bool retry_allowed(struct xchg *x, enum fault fault)
 	if (x->ask.attempts >= r->tries || x->connect || (x->replay_lost && x->down->received))
 		return false;
 	/* Refused unprocessed by the only endpoint there is: that one may be asked again. */
-	if (kind == FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter && x->endpoint >= 0 && !dc_pool_any(x->w->pool, x->want.tried))
+	if (kind == FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter && x->endpoint >= 0 &&
+	    x->via == x->w->snap && !dc_pool_any(x->w->pool, x->want.tried))
 		x->want.tried &= ~(UINT64_C(1) << x->endpoint);
 	if (!dc_pool_any(x->w->pool, x->want.tried))
 		return false;

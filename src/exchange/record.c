@@ -2,7 +2,7 @@
 /*
  * The one place where an exchange is accounted for: counters, histogram, log line.
  */
-#include <stdio.h>
+#include <string.h>
 
 #include "firebreak/clock.h"
 #include "firebreak/log.h"
@@ -12,7 +12,7 @@ static unsigned datacenter_of(const struct xchg *x)
 {
 	if (x->endpoint < 0 || x->outcome == TM_STALE || x->outcome == TM_REFUSED)
 		return CONF_MAX_DATACENTERS;
-	return x->snap->conf->endpoint[x->endpoint].datacenter;
+	return x->via->conf->endpoint[x->endpoint].datacenter;
 }
 
 static void write_access_line(const struct xchg *x, int64_t took)
@@ -31,8 +31,8 @@ static void write_access_line(const struct xchg *x, int64_t took)
 	log_str(&l, "reason", fault_info(x->fault)->word);
 	log_str(&l, "why", degrade_why_word(x->decision.why));
 	if (dc != CONF_MAX_DATACENTERS) {
-		log_str(&l, "datacenter", x->snap->conf->datacenter[dc].name);
-		log_str(&l, "endpoint", x->snap->conf->endpoint[x->endpoint].address);
+		log_str(&l, "datacenter", x->via->conf->datacenter[dc].name);
+		log_str(&l, "endpoint", x->via->conf->endpoint[x->endpoint].address);
 	}
 	log_int(&l, "attempts", x->ask.attempts);
 	log_int(&l, "duration_us", took / 1000);
@@ -41,12 +41,40 @@ static void write_access_line(const struct xchg *x, int64_t took)
 	log_end(&l, LOG_ACCESS);
 }
 
+/* Counters are laid out by the configuration in force; an exchange that began under an
+ * older one finds its places by name, or is one nobody named. */
+static unsigned feature_now(const struct xchg *x)
+{
+	const struct conf *now = x->w->snap->conf;
+	unsigned i;
+
+	if (x->snap == x->w->snap)
+		return x->ask.feature;
+	for (i = 0; i + 1 < now->features && strcmp(now->feature[i].name, x->feature->name); i++)
+		;
+	return i;
+}
+
+static unsigned datacenter_now(const struct xchg *x)
+{
+	const struct conf *now = x->w->snap->conf;
+	unsigned dc = datacenter_of(x), i;
+
+	if (dc == CONF_MAX_DATACENTERS || x->via == x->w->snap)
+		return dc;
+	for (i = 0; i < now->datacenters; i++) {
+		if (!strcmp(now->datacenter[i].name, x->via->conf->datacenter[dc].name))
+			return i;
+	}
+	return CONF_MAX_DATACENTERS;
+}
+
 void record_exchange(struct xchg *x)
 {
 	struct tm_worker *tm = &x->w->part->tm;
 	int64_t took = clock_now() - x->started;
 
-	tm_exchange(tm, x->ask.feature, x->outcome, datacenter_of(x), took);
+	tm_exchange(tm, feature_now(x), x->outcome, datacenter_now(x), took);
 	if (x->fault != FAULT_NONE)
 		tm->fault[x->fault]++;
 	tm_add(tm, TM_DOWNSTREAM_BYTES_IN, x->down->received);

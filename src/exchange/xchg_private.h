@@ -146,7 +146,7 @@ struct xchg {
 	struct dc_want want;
 	bool attempting;        /* dc_pool_result is owed */
 	int endpoint;           /* of the last attempt, -1: none */
-	uint64_t generation;    /* of the configuration the endpoint index belongs to */
+	struct snapshot *via;   /* the configuration the endpoint belongs to; NULL before the first attempt */
 	int64_t started, attempt_at, head_at;
 	/* the answer */
 	int status;
