@@ -23,15 +23,20 @@ static void line(struct dump *d, const char *key)
 	d->dash = false;
 }
 
-/* As a double-quoted scalar; what was loaded holds no controls. */
-static void quoted(FILE *out, const char *text)
+/* Inside of a double-quoted scalar; what was loaded holds no controls. */
+static void escaped(FILE *out, const char *text)
 {
-	fputc('"', out);
 	for (; *text; text++) {
 		if (*text == '"' || *text == '\\')
 			fputc('\\', out);
 		fputc(*text, out);
 	}
+}
+
+static void quoted(FILE *out, const char *text)
+{
+	fputc('"', out);
+	escaped(out, text);
 	fputc('"', out);
 }
 
@@ -112,7 +117,6 @@ static void feature_ways(struct dump *d, const struct conf_feature *f)
 static void routes(struct dump *d, const struct conf_feature *f)
 {
 	const struct conf_route *r;
-	char text[64];
 	size_t i;
 
 	fputc('\n', d->out);
@@ -120,10 +124,11 @@ static void routes(struct dump *d, const struct conf_feature *f)
 		r = &d->c->route[i];
 		if (&d->c->feature[r->feature] != f)
 			continue;
-		snprintf(text, sizeof(text), "%s%s", r->method ? r->method : "", r->method ? " " : "");
-		fprintf(d->out, "%*s- \"%s%s", d->indent + 2, "", text, r->host ? r->host : "");
-		for (const char *p = r->pattern; *p; p++)
-			fprintf(d->out, "%s%c", *p == '"' || *p == '\\' ? "\\" : "", *p);
+		fprintf(d->out, "%*s- \"", d->indent + 2, "");
+		escaped(d->out, r->method ? r->method : "");
+		fputs(r->method ? " " : "", d->out);
+		escaped(d->out, r->host ? r->host : "");
+		escaped(d->out, r->pattern);
 		fputs("\"\n", d->out);
 	}
 }
