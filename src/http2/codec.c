@@ -18,16 +18,12 @@ static struct h2_stream *find(struct h2_session *s, int32_t id)
 	return s->current;
 }
 
-/* Stream ids only rise (RFC 9113 5.1.1). The guard has looked at the whole segment before
- * the codec began with it, and could not know of streams opened in the same one. */
+/* The guard has looked at the whole segment before the codec began with it, and could
+ * not know of streams opened in the same one. */
 static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
 {
-	struct h2_session *s = user;
-
-	if (hd->type == NGHTTP2_HEADERS && guard_stream_over(s, hd->stream_id)) {
-		nghttp2_session_terminate_session(ng, NGHTTP2_PROTOCOL_ERROR);
-		h2_wake(s);
-	}
+	if (hd->type == NGHTTP2_HEADERS)
+		guard_open(user, hd->stream_id);
 	return 0;
 }
 
@@ -42,8 +38,6 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
 			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 		nghttp2_session_set_stream_user_data(ng, frame->hd.stream_id, st);
 		s->current = st;
-		if (frame->hd.stream_id > s->last_id)
-			s->last_id = frame->hd.stream_id;
 	}
 	if (!st)
 		return 0;
@@ -94,7 +88,6 @@ static void head_complete(struct h2_session *s, struct h2_stream *st)
 	struct h2_head *h = st->filling, **tail;
 
 	st->filling = NULL;
-	s->guard.head_since = 0;
 	if (!s->ctx->server && h->count && h->field[0].token == H2_STATUS && h->field[0].value_len == 3) {
 		const uint8_t *v = h->field[0].value;
 

@@ -49,20 +49,31 @@ void guard_remember_reset(struct h2_session *s, int32_t id)
 {
 	struct guard *g = &s->guard;
 
-	if (!g->reset_id && !(g->reset_id = calloc(GUARD_RESET_IDS, sizeof(*g->reset_id))))
-		return;
-	g->reset_id[g->resets++ % GUARD_RESET_IDS] = id;
+	if (!g->reset_id) {
+		/* All streams may be refused at once, while their bodies are under way. */
+		g->reset_ids = 2 * s->ctx->limits->max_streams;
+		g->reset_id = calloc(g->reset_ids, sizeof(*g->reset_id));
+		if (!g->reset_id)
+			return;
+	}
+	g->reset_id[g->resets++ % g->reset_ids] = id;
 }
 
 static bool was_reset(const struct guard *g, int32_t id)
 {
-	int i;
+	uint32_t i;
 
-	for (i = 0; g->reset_id && i < GUARD_RESET_IDS; i++) {
+	for (i = 0; g->reset_id && i < g->reset_ids; i++) {
 		if (g->reset_id[i] == id)
 			return true;
 	}
 	return false;
+}
+
+static void terminate(struct h2_session *s, uint32_t code)
+{
+	nghttp2_session_terminate_session(s->ng, code);
+	h2_wake(s);
 }
 
 /* The client sends on a stream that is over (server role). We told the codec to
@@ -72,8 +83,7 @@ static enum fault closed_stream(struct h2_session *s, int32_t id, uint32_t code)
 {
 	if (was_reset(&s->guard, id))
 		return guard_charge(s, GUARD_FRAMES, 1);
-	nghttp2_session_terminate_session(s->ng, code);
-	h2_wake(s);
+	terminate(s, code);
 	return FAULT_NONE;
 }
 
@@ -82,9 +92,22 @@ static bool is_closed(struct h2_session *s, int32_t id)
 	return s->ctx->server && s->ng && id <= s->last_id && (id & 1) && !nghttp2_session_get_stream_user_data(s->ng, id);
 }
 
-bool guard_stream_over(struct h2_session *s, int32_t id)
+/* HEADERS on a stream that is over: a second use of its id, or, when the client has
+ * left ids out, the first of one that is too low now (RFC 9113 5.1, 5.1.1). */
+static uint32_t reuse_code(const struct h2_session *s)
 {
-	return is_closed(s, id) && !was_reset(&s->guard, id);
+	return s->opened == ((uint32_t)s->last_id + 1) / 2 ? NGHTTP2_STREAM_CLOSED : NGHTTP2_PROTOCOL_ERROR;
+}
+
+void guard_open(struct h2_session *s, int32_t id)
+{
+	if (is_closed(s, id)) {
+		if (!was_reset(&s->guard, id))
+			terminate(s, reuse_code(s));
+	} else if (s->ctx->server && (id & 1) && id > s->last_id) {
+		s->last_id = id;
+		s->opened++;
+	}
 }
 
 static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_t flags, int32_t id)
@@ -95,7 +118,8 @@ static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_
 		return FAULT_NONE;
 	switch (type) {
 	case NGHTTP2_DATA:
-		if (is_closed(s, id))
+		/* The client's reset may have come in this segment: the codec knows nothing of it yet. */
+		if (is_closed(s, id) || (id && id == g->client_reset && s->ng))
 			return closed_stream(s, id, NGHTTP2_STREAM_CLOSED);
 		if (!(flags & NGHTTP2_FLAG_END_STREAM) && (!len || ((flags & NGHTTP2_FLAG_PADDED) && len < 2)))
 			return guard_charge(s, GUARD_EMPTY, 1);
@@ -104,20 +128,19 @@ static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_
 		return FAULT_NONE;
 	case NGHTTP2_HEADERS:
 		if (is_closed(s, id))
-			return closed_stream(s, id, NGHTTP2_PROTOCOL_ERROR);
+			return closed_stream(s, id, reuse_code(s));
 		g->continuations = 0;
-		if (flags & NGHTTP2_FLAG_END_HEADERS)
-			return FAULT_NONE;
 		g->head_since = clock_now();
-		return len ? FAULT_NONE : guard_charge(s, GUARD_EMPTY, 1);
+		return len || (flags & NGHTTP2_FLAG_END_HEADERS) ? FAULT_NONE : guard_charge(s, GUARD_EMPTY, 1);
 	case NGHTTP2_CONTINUATION:
 		if (++g->continuations > s->ctx->limits->continuations)
 			return FAULT_FLOOD_CONTINUATIONS;
-		if (flags & NGHTTP2_FLAG_END_HEADERS)
-			g->head_since = 0;
 		return len ? FAULT_NONE : guard_charge(s, GUARD_EMPTY, 1);
 	case NGHTTP2_RST_STREAM:
-		return s->ctx->server ? guard_charge(s, GUARD_RESETS, 1) : FAULT_NONE;
+		if (!s->ctx->server)
+			return FAULT_NONE;
+		g->client_reset = id;
+		return guard_charge(s, GUARD_RESETS, 1);
 	case NGHTTP2_SETTINGS:
 		return flags & NGHTTP2_FLAG_ACK ? FAULT_NONE : guard_charge(s, GUARD_SETTINGS, 1 + len / 120);
 	case NGHTTP2_PING:
@@ -133,10 +156,8 @@ static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_
 		return s->ctx->server ? FAULT_NONE : FAULT_UPSTREAM_PROTOCOL;
 	case NGHTTP2_PRIORITY:
 		/* The codec was told to ignore the old priorities, and this with them (RFC 9113 6.3). */
-		if (!id && s->ng) {
-			nghttp2_session_terminate_session(s->ng, NGHTTP2_PROTOCOL_ERROR);
-			h2_wake(s);
-		}
+		if (!id && s->ng)
+			terminate(s, NGHTTP2_PROTOCOL_ERROR);
 		return guard_charge(s, GUARD_FRAMES, 1);
 	default: /* WINDOW_UPDATE, PRIORITY_UPDATE, ALTSVC, ORIGIN, unknown */
 		return guard_charge(s, GUARD_FRAMES, 1 + len / 1024);
@@ -158,6 +179,38 @@ static enum fault scan_preface(struct guard *g, const uint8_t **data, size_t *le
 	return FAULT_NONE;
 }
 
+/* A stream may not depend on itself (RFC 7540 5.3.1). The codec drops the old priorities
+ * unread, so their octets are compared with the frame's own stream id as they come. */
+static bool depends_on_itself(struct guard *g, const uint8_t *data, size_t n)
+{
+	const uint8_t *h = g->header;
+	unsigned i = 5 - g->payload;
+
+	for (; n && i < 4; n--, i++, data++) {
+		if (!i)
+			g->same = 0;
+		g->same += !((*data ^ h[5 + i]) & (i ? 0xff : 0x7f));
+	}
+	return i == 4 && g->same == 4;
+}
+
+static void scan_payload(struct h2_session *s, const uint8_t *data, size_t n)
+{
+	struct guard *g = &s->guard;
+	const uint8_t *h = g->header;
+
+	if (h[3] == NGHTTP2_PRIORITY && !h[0] && !h[1] && h[2] == 5 && s->ng && depends_on_itself(g, data, n))
+		terminate(s, NGHTTP2_PROTOCOL_ERROR);
+	g->payload -= (uint32_t)n;
+}
+
+/* A header block is whole only with the last octet of its last frame. */
+static void frame_over(struct guard *g)
+{
+	if ((g->header[3] == NGHTTP2_HEADERS || g->header[3] == NGHTTP2_CONTINUATION) && (g->header[4] & NGHTTP2_FLAG_END_HEADERS))
+		g->head_since = 0;
+}
+
 enum fault guard_scan(struct h2_session *s, const uint8_t *data, size_t len)
 {
 	struct guard *g = &s->guard;
@@ -169,9 +222,11 @@ enum fault guard_scan(struct h2_session *s, const uint8_t *data, size_t len)
 	while (len) {
 		if (g->payload) {
 			n = g->payload < len ? g->payload : len;
-			g->payload -= (uint32_t)n;
+			scan_payload(s, data, n);
 			data += n;
 			len -= n;
+			if (!g->payload)
+				frame_over(g);
 			continue;
 		}
 		if (g->have == 0 && len >= 9) {
@@ -192,6 +247,8 @@ enum fault guard_scan(struct h2_session *s, const uint8_t *data, size_t len)
 		f = frame(s, g->payload, h[3], h[4], (int32_t)id);
 		if (f != FAULT_NONE)
 			return f;
+		if (!g->payload)
+			frame_over(g);
 	}
 	return FAULT_NONE;
 }

@@ -25,18 +25,18 @@ struct guard_bucket {
 
 enum guard_kind { GUARD_RESETS, GUARD_PINGS, GUARD_SETTINGS, GUARD_EMPTY, GUARD_FRAMES, GUARD_KINDS };
 
-#define GUARD_RESET_IDS 64
-
 struct guard {
 	struct guard_bucket bucket[GUARD_KINDS];
 	uint8_t header[9];    /* frame header being received */
 	uint8_t have;         /* octets of it */
 	uint8_t preface;      /* octets of the client preface seen, 24: done */
-	uint8_t resets;       /* next slot of reset_id */
+	uint8_t same;         /* octets of a PRIORITY's dependency that are its own stream's */
 	uint32_t payload;     /* octets of the current frame still to come */
 	uint32_t continuations;
 	int64_t head_since;   /* a header block is being received since; 0: none */
-	int32_t *reset_id;    /* ids we reset a moment ago, GUARD_RESET_IDS of them, or NULL */
+	int32_t client_reset; /* the stream the client reset last */
+	uint32_t resets, reset_ids;
+	int32_t *reset_id;    /* ring of the ids we reset last, reset_ids of them, or NULL */
 };
 
 /* owned by: its context's list
@@ -57,6 +57,7 @@ struct h2_session {
 	void *frame;            /* the codec's frame buffer */
 	bool frame_used;        /* and whether it may hold a page */
 	int32_t last_id;        /* highest stream the peer opened (server) */
+	uint32_t opened;        /* how many it opened; all up to last_id, if it left none out */
 	uint32_t held;          /* header octets held by streams */
 	int64_t since;          /* connection accepted or begun */
 	int64_t idle_since;     /* no streams since; 0: there are */
@@ -68,8 +69,8 @@ struct h2_session {
 
 /* guard.c: looks at bytes before the codec does. FAULT_NONE, or why to cut off. */
 enum fault guard_scan(struct h2_session *s, const uint8_t *data, size_t len);
-/* Is this client's stream over, and not because we reset it? */
-bool guard_stream_over(struct h2_session *s, int32_t id);
+/* HEADERS on this stream are about to be read: ids only rise (RFC 9113 5.1.1). */
+void guard_open(struct h2_session *s, int32_t id);
 enum fault guard_charge(struct h2_session *s, enum guard_kind kind, uint32_t cost);
 /* DATA of this length left: WINDOW_UPDATEs in answer to it are legitimate. */
 void guard_credit_data(struct h2_session *s, size_t len);
