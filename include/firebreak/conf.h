@@ -188,7 +188,7 @@ struct conf_admin {
 };
 
 struct conf_headers {
-	bool via, x_forwarded, forwarded, request_id, server_timing;
+	bool via, x_forwarded, forwarded, request_id;
 	const char **trusted;   /* CIDRs whose Forwarded/X-Forwarded-* and PROXY headers count */
 	size_t trusted_count;
 };

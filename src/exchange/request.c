@@ -4,6 +4,7 @@
  * twice, and the fields that go upstream (RFC 9110 7.6, RFC 9113 8). The codec has
  * checked the syntax; here are the rules that need more than one field.
  */
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -325,7 +326,7 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 	if (p->protocol)
 		x->field[x->fields++] = *p->protocol;
 	x->field[x->fields++] = *p->scheme;
-	add(x, H2_AUTHORITY, (const char *)a->value, a->value_len);
+	x->authority = add(x, H2_AUTHORITY, (const char *)a->value, a->value_len);
 	add(x, H2_PATH, x->target, x->target_len);
 	for (i = 0; i < h->count; i++) {
 		const struct h2_field *f = &h->field[i];
@@ -399,12 +400,18 @@ enum fault request_read(struct xchg *x)
 /* The key of this request's recent state; false when it may have none. */
 bool request_key(struct xchg *x, struct cache_key *key)
 {
-	char vary[512];
-	size_t n = 0;
+	char vary[1024];
+	size_t n;
 	int i;
 
 	if (!x->feature->keep_state || !x->ask.readable || (!x->feature->shared_state && !x->identity_len))
 		return false;
+	if (x->authority->value_len >= sizeof(vary))
+		return false;
+	/* Two hosts may share a feature, a path and a user, never their answers. */
+	for (n = 0; n < x->authority->value_len; n++)
+		vary[n] = (char)tolower(x->authority->value[n]);
+	vary[n++] = '\n';
 	for (i = 0; i < 3; i++) {
 		size_t len = x->vary[i] ? x->vary[i]->value_len : 0;
 

@@ -206,9 +206,22 @@ static enum fault translate(const struct h2_session *s, enum fault f)
 {
 	if (s->ctx->server)
 		return f == FAULT_UPSTREAM_CLOSED ? FAULT_CLIENT_GONE : f;
-	if (f == FAULT_CLIENT_GONE)
+	switch (f) {
+	case FAULT_CLIENT_GONE:
 		return FAULT_UPSTREAM_CLOSED;
-	return f == FAULT_TLS_HANDSHAKE ? FAULT_UPSTREAM_TLS : f;
+	case FAULT_TLS_HANDSHAKE:
+		return FAULT_UPSTREAM_TLS;
+	case FAULT_FLOOD_RESETS:
+	case FAULT_FLOOD_PINGS:
+	case FAULT_FLOOD_SETTINGS:
+	case FAULT_FLOOD_EMPTY:
+	case FAULT_FLOOD_FRAMES:
+	case FAULT_FLOOD_CONTINUATIONS:
+	case FAULT_FLOOD_HEADS:
+		return FAULT_UPSTREAM_PROTOCOL; /* what is a client's fault there is the endpoint's here */
+	default:
+		return f;
+	}
 }
 
 static void on_closed(void *user, enum fault fault)
@@ -240,6 +253,9 @@ static void on_closed(void *user, enum fault fault)
 	free(s->guard.reset_id);
 	s->magic = 0;
 	free(s);
+	/* The turn's pump is over; what our streams' handlers woke must not wait for the
+	 * next event. */
+	net_loop_again(ctx->loop);
 }
 
 static const struct net_handler handler = { on_open, on_bytes, on_eof, on_drained, on_closed };
