@@ -228,6 +228,7 @@ static void on_closed(void *user, enum fault fault)
 {
 	struct h2_session *s = user;
 	struct h2_context *ctx = s->ctx;
+	struct net_loop *loop = ctx->loop; /* the owner may end the context with its last session */
 
 	fault = translate(s, fault);
 	s->closing = true;
@@ -255,7 +256,7 @@ static void on_closed(void *user, enum fault fault)
 	free(s);
 	/* The turn's pump is over; what our streams' handlers woke must not wait for the
 	 * next event. */
-	net_loop_again(ctx->loop);
+	net_loop_again(loop);
 }
 
 static const struct net_handler handler = { on_open, on_bytes, on_eof, on_drained, on_closed };
