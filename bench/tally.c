@@ -57,8 +57,8 @@ void tally_failed_over(struct tally *t, unsigned feature, uint64_t n)
 
 void tally_record(struct tally *t, unsigned phase, unsigned feature, enum outcome o, bool reordered, int64_t now, int64_t latency_ns)
 {
-	struct tally_phase *p = &t->at[phase];
-	struct tally_cell *c = &p->cell[feature];
+	struct tally_cell *c = &t->at[phase].cell[feature];
+	struct tally_phase *p = &t->at[t->phase]; /* a success fills the gap of its own time */
 
 	c->outcome[o]++;
 	c->reordered += reordered;

@@ -12,6 +12,7 @@
 #include "supervisor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -34,7 +35,7 @@
 
 #define CONTROL   -1 /* role of the control process; workers are 0.. */
 #define YOUNG     (2 * CLOCK_SEC)
-#define PAUSE_MAX (5 * CLOCK_SEC)
+#define PAUSE_MAX CLOCK_SEC
 #define KILL_WAIT (2 * CLOCK_SEC) /* beyond the drain timeout */
 
 struct child {
@@ -68,8 +69,9 @@ static bool open_listeners(void)
 
 		for (w = 0; w < sup.workers; w++) {
 			/* Workers share a Unix socket; TCP ones are their own (SO_REUSEPORT). */
+			snprintf(why, sizeof(why), "out of descriptors");
 			if (w && !strncmp(address, "unix:", 5))
-				sup.listen_fd[w][l] = sup.listen_fd[0][l];
+				sup.listen_fd[w][l] = fcntl(sup.listen_fd[0][l], F_DUPFD_CLOEXEC, 0);
 			else
 				sup.listen_fd[w][l] = net_listen_open(address, why, sizeof(why));
 			if (sup.listen_fd[w][l] < 0) {
@@ -87,6 +89,20 @@ static bool open_listeners(void)
 		}
 	}
 	return true;
+}
+
+/* All but those of worker `kept`. */
+static void close_listeners(int kept)
+{
+	size_t w, l;
+
+	for (w = 0; w < sup.workers; w++) {
+		for (l = 0; l < sup.conf->listeners && (int)w != kept; l++) {
+			if (sup.listen_fd[w][l] >= 0)
+				close(sup.listen_fd[w][l]);
+			sup.listen_fd[w][l] = -1;
+		}
+	}
 }
 
 static void unlink_sockets(void)
@@ -127,7 +143,7 @@ static void close_others(const struct child *self)
 /* The supervisor alone answers signals; a Ctrl-C reaches the whole group. */
 static void child_signals(void)
 {
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE };
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE, SIGXFSZ };
 	sigset_t none;
 	size_t i;
 
@@ -145,6 +161,7 @@ static int run_child(int role, int socket)
 	role_name(role, who);
 	log_role(who);
 	proc_title(who);
+	close_listeners(role);
 	if (role == CONTROL) {
 		struct ctl_args args = { sup.board, sup.conf, sup.admin_fd, &admin_server, socket, sup.control_ran };
 
@@ -294,39 +311,66 @@ static void reject(const char *report)
 	log_event(LOG_LEVEL_ERROR, "config.rejected", "why", first, NULL);
 }
 
+static bool follow_logs(const struct conf *conf, const char **failed, int *e)
+{
+	*e = log_configure(conf->log.events, conf->log.access, (enum log_level)conf->log.level, failed);
+	return !*e;
+}
+
+static bool tls_loads(const struct conf *conf, char why[256])
+{
+	struct net_tls *t;
+	size_t i;
+
+	for (i = 0; i < conf->listeners; i++) {
+		if (!conf->listener[i].tls.certificate)
+			continue;
+		t = net_tls_server(&conf->listener[i].tls, sup.ticket_key, why);
+		if (!t)
+			return false;
+		net_tls_put(t);
+	}
+	return true;
+}
+
+/* What only shows when it is tried. The logs go last: from then on they are the new ones. */
+static bool applicable(const struct conf *conf, FILE *out)
+{
+	const char *failed, *unused;
+	char why[256];
+	int e, ignored;
+
+	if (!tls_loads(conf, why)) {
+		fprintf(out, "%s: error: %s\n", conf->path, why);
+	} else if (!same_sockets(conf, sup.conf)) {
+		fprintf(out, "%s: error: listen, admin.address or workers changed; these need a restart\n", conf->path);
+	} else if (!follow_logs(conf, &failed, &e)) {
+		follow_logs(sup.conf, &unused, &ignored);
+		fprintf(out, "%s: error: cannot open log %s: %s\n", conf->path, failed, strerror(e));
+	} else {
+		return true;
+	}
+	return false;
+}
+
 static void reload(void)
 {
 	struct order o = { PROC_CONFIG, sup.conf->generation + 1, -1 };
-	char *report = NULL, *text = NULL, why[256];
+	char *report = NULL, *text = NULL;
 	const struct conf *conf;
-	struct net_tls *tls;
 	unsigned long len = 0;
-	size_t size, i;
+	size_t size;
 	FILE *out = open_memstream(&report, &size);
 
 	if (!out)
 		return;
 	conf = load_checked(sup.conf->path, out, &text, &len);
-	for (i = 0; conf && i < conf->listeners; i++) {
-		if (!conf->listener[i].tls.certificate)
-			continue;
-		tls = net_tls_server(&conf->listener[i].tls, sup.ticket_key, why);
-		if (!tls) {
-			fprintf(out, "%s: error: %s\n", sup.conf->path, why);
-			conf_free(conf);
-			conf = NULL;
-			break;
-		}
-		net_tls_put(tls);
-	}
-	if (conf && !same_sockets(conf, sup.conf)) {
-		fprintf(out, "%s: error: listen, admin.address or workers changed; these need a restart\n", sup.conf->path);
-		conf_free(conf);
-		conf = NULL;
-	}
+	if (conf && applicable(conf, out) && (o.fd = proc_bytes_to_fd(text, len)) < 0)
+		fprintf(out, "%s: error: out of memory or descriptors\n", conf->path);
 	fclose(out);
-	if (!conf || (o.fd = proc_bytes_to_fd(text, len)) < 0) {
+	if (o.fd < 0) {
 		reject(report);
+		conf_free(conf);
 	} else {
 		((struct conf *)(uintptr_t)conf)->generation = o.number;
 		conf_free(sup.conf);
@@ -347,6 +391,9 @@ static void stop(void)
 	sup.stopping = true;
 	sup.stop_by = clock_now() + KILL_WAIT + (sup.stop_now ? 0 : sup.conf->drain_timeout_ms * CLOCK_MS);
 	log_event(LOG_LEVEL_INFO, sup.stop_now ? "service.stopping" : "service.draining", NULL);
+	/* Who connects from now on is told so at once, instead of waiting in a queue
+	 * nobody reads. */
+	close_listeners(-1);
 	each_child(send_order, &o);
 }
 
@@ -389,6 +436,7 @@ static bool prepare(void)
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a log at its size limit costs lines, not us */
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGHUP);
@@ -402,40 +450,22 @@ static bool prepare(void)
 	       crypt_random(sup.secret, sizeof(sup.secret));
 }
 
-static bool open_logs(void)
+/* Whatever is wrong is said on stderr: there may be no log yet. */
+static bool open_all(void)
 {
-	int e = log_open(LOG_EVENTS, sup.conf->log.events);
-	const char *path = sup.conf->log.events;
-
-	if (!e) {
-		e = log_open(LOG_ACCESS, sup.conf->log.access);
-		path = sup.conf->log.access;
-	}
-	if (e)
-		fprintf(stderr, "firebreak: cannot open log %s: %s\n", path, strerror(e));
-	log_level(sup.conf->log.level);
-	log_role("supervisor");
-	return !e;
-}
-
-static bool check_tls(void)
-{
+	const char *failed;
 	char why[256];
-	size_t i;
+	int e;
 
-	for (i = 0; i < sup.conf->listeners; i++) {
-		struct net_tls *t;
-
-		if (!sup.conf->listener[i].tls.certificate)
-			continue;
-		t = net_tls_server(&sup.conf->listener[i].tls, sup.ticket_key, why);
-		if (!t) {
-			fprintf(stderr, "firebreak: %s: %s\n", sup.conf->listener[i].address, why);
-			return false;
-		}
-		net_tls_put(t);
+	if (!follow_logs(sup.conf, &failed, &e)) {
+		fprintf(stderr, "firebreak: cannot open log %s: %s\n", failed, strerror(e));
+		return false;
 	}
-	return true;
+	if (!tls_loads(sup.conf, why)) {
+		fprintf(stderr, "firebreak: %s\n", why);
+		return false;
+	}
+	return open_listeners();
 }
 
 static bool any_worker(void)
@@ -482,8 +512,9 @@ int supervise(const struct conf *conf)
 	sup.conf = conf;
 	((struct conf *)(uintptr_t)conf)->generation = 1;
 	sup.workers = conf->workers ? conf->workers : processors();
-	if (!prepare() || !open_logs() || !check_tls() || !open_listeners())
+	if (!prepare() || !open_all())
 		return 1;
+	log_role("supervisor");
 	clock_tick();
 	log_event(LOG_LEVEL_INFO, "service.started", "version", FIREBREAK_VERSION, "config", conf->path, NULL);
 	run();

@@ -24,6 +24,9 @@ enum log_stream { LOG_EVENTS, LOG_ACCESS, LOG_STREAMS };
  * Files are opened O_APPEND, created 0640. Returns 0 or an errno; on error the
  * stream stays what it was. */
 int log_open(enum log_stream stream, const char *path);
+/* Opens what has another name than before. An errno, with the name in *failed, when
+ * one cannot be opened: that one stays what it was. */
+int log_configure(const char *events, const char *access, enum log_level least, const char **failed);
 /* Reopens files under the same names (rotation). */
 void log_reopen(void);
 void log_level(enum log_level least);

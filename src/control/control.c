@@ -157,18 +157,12 @@ static bool same(const char *a, const char *b)
 	return a == b || (a && b && !strcmp(a, b));
 }
 
-static void follow_logs(const struct conf *old, const struct conf *next)
-{
-	if (!same(old->log.events, next->log.events) && next->log.events)
-		log_open(LOG_EVENTS, next->log.events);
-	log_level((enum log_level)next->log.level);
-}
-
 void ctl_configure(struct ctl *c, const struct conf *next)
 {
 	const struct conf *old = c->conf;
 	struct old_conf *dying = malloc(sizeof(*dying));
 	struct dc_probe *probe, *old_probe = c->probe;
+	const char *failed;
 
 	c->probe = NULL; /* no publishing from inside dc_probe_create */
 	c->conf = next;
@@ -194,7 +188,7 @@ void ctl_configure(struct ctl *c, const struct conf *next)
 		if (next->control.state_dir)
 			audit_open(&c->audit, next->control.state_dir);
 	}
-	follow_logs(old, next);
+	log_configure(next->log.events, next->log.access, (enum log_level)next->log.level, &failed);
 	ctl_publish(c, true);
 	dying->conf = old;
 	dying->reap.free = free_old;

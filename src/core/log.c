@@ -2,12 +2,16 @@
 /*
  * Lines gather in one buffer per stream and leave with one write per turn. A
  * regular file takes everything or fails (disk full); a pipe may be stuck: both
- * cost lines, never time.
+ * cost lines, never time. The standard streams are not ours to make non-blocking
+ * (others have the same open file), so they are asked first and written in pieces
+ * that a pipe with room takes whole.
  */
 #include "firebreak/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +26,7 @@
 static struct stream {
 	int fd; /* -1: off */
 	bool own;
+	bool torn; /* the last line went out in part */
 	char path[512];
 	size_t len;
 	char gathered[GATHER];
@@ -52,9 +57,26 @@ int log_open(enum log_stream which, const char *path)
 		close(s->fd);
 	s->fd = fd;
 	s->own = own;
+	s->torn = false;
 	if (s->path != path)
 		snprintf(s->path, sizeof(s->path), "%s", path);
 	return 0;
+}
+
+int log_configure(const char *events, const char *access, enum log_level level, const char **failed)
+{
+	const char *path[LOG_STREAMS] = { [LOG_EVENTS] = events, [LOG_ACCESS] = access };
+	int i, e, first = 0;
+
+	least = level;
+	for (i = 0; i < LOG_STREAMS; i++) {
+		e = strcmp(path[i], streams[i].path) ? log_open(i, path[i]) : 0;
+		if (e && !first) {
+			first = e;
+			*failed = path[i];
+		}
+	}
+	return first;
 }
 
 void log_reopen(void)
@@ -96,17 +118,35 @@ static uint64_t count_lines(const char *p, size_t n)
 	return lines;
 }
 
-static void flush_stream(struct stream *s)
+static size_t write_some(const struct stream *s, const char *p, size_t len)
 {
+	struct pollfd room = { .fd = s->fd, .events = POLLOUT };
 	ssize_t n;
 
-	if (!s->len)
+	if (!s->own) {
+		if (poll(&room, 1, 0) != 1 || !(room.revents & POLLOUT))
+			return 0;
+		len = len < PIPE_BUF ? len : PIPE_BUF;
+	}
+	n = write(s->fd, p, len);
+	return n < 0 ? 0 : (size_t)n;
+}
+
+static void flush_stream(struct stream *s)
+{
+	size_t done = 0, n;
+
+	if (!s->len || s->fd < 0) {
+		s->len = 0;
 		return;
-	n = s->fd < 0 ? 0 : write(s->fd, s->gathered, s->len);
-	if (n < 0)
-		n = 0;
-	if ((size_t)n < s->len && s->fd >= 0)
-		dropped += count_lines(s->gathered + n, s->len - (size_t)n);
+	}
+	if (s->torn && write_some(s, "\n", 1) == 1)
+		s->torn = false;
+	while (!s->torn && done < s->len && (n = write_some(s, s->gathered + done, s->len - done)))
+		done += n;
+	dropped += count_lines(s->gathered + done, s->len - done);
+	if (done && done < s->len)
+		s->torn = s->gathered[done - 1] != '\n';
 	s->len = 0;
 }
 

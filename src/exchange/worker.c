@@ -45,7 +45,10 @@ static void replace_redis(struct worker *w)
 static void put_in_force(struct worker *w, const struct board_live *live)
 {
 	struct snapshot *old = w->snap;
+	const struct conf_log *log = &w->pending->conf->log;
+	const char *failed;
 
+	log_configure(log->events, log->access, (enum log_level)log->level, &failed);
 	w->snap = w->pending;
 	w->pending = NULL;
 	tm_remap(&w->part->tm, old->conf, w->snap->conf);
@@ -182,8 +185,10 @@ static void drain(struct worker *w)
 		return;
 	w->draining = true;
 	for (i = 0; i < CONF_MAX_LISTENERS; i++) {
-		if (w->listener[i])
-			net_listener_destroy(w->listener[i]);
+		if (!w->listener[i])
+			continue;
+		net_listener_destroy(w->listener[i]);
+		close(w->listen_fd[i]);
 		w->listener[i] = NULL;
 	}
 	downstream_finish(w);
@@ -306,6 +311,7 @@ int xchg_worker_run(const struct xchg_worker_args *args)
 	w->secret = args->secret;
 	w->ticket_key = args->ticket_key;
 	w->command_fd = args->command_fd;
+	w->listen_fd = args->listen_fd;
 	w->snap = snapshot_create(args->conf, args->ticket_key, why);
 	if (!w->snap || !seed(w)) {
 		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", w->snap ? "no random bytes" : why, NULL);

@@ -87,6 +87,7 @@ struct worker {
 	uint32_t id_prefix, id_next;  /* request ids */
 	const unsigned char *secret, *ticket_key;
 	int command_fd;
+	const int *listen_fd;
 	size_t exchanges, peak;       /* under way; most connections since memory was trimmed */
 	int64_t busy_before;          /* loop time already counted, ns */
 };
