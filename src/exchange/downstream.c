@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <uthash.h>
 
@@ -201,13 +202,28 @@ static void await_proxy_header(struct worker *w, unsigned listener, const struct
 		proxied_fail(p, FAULT_NO_MEMORY);
 }
 
+/* Clients must not take the descriptors that answering them needs: some are left for
+ * every endpoint. */
+void downstream_limit(struct worker *w)
+{
+	const struct conf *conf = w->snap->conf;
+	size_t kept = 8 + conf->endpoints * (1 + (conf->limits.upstream_spares < 3 ? conf->limits.upstream_spares : 3));
+	struct rlimit most;
+
+	w->most_clients = conf->limits.connections;
+	if (getrlimit(RLIMIT_NOFILE, &most) || w->own_descriptors + kept + w->most_clients <= most.rlim_cur)
+		return;
+	w->most_clients = w->own_descriptors + kept < most.rlim_cur ? most.rlim_cur - w->own_descriptors - kept : 1;
+	log_event(LOG_LEVEL_WARN, "connections.limited", "why", "limits.connections needs more descriptors than RLIMIT_NOFILE gives", NULL);
+}
+
 void downstream_accept(void *user, struct net_accepted a)
 {
 	struct listener_user *u = user;
 	struct worker *w = u->w;
 	const struct conf_listener *l = &w->snap->conf->listener[u->index];
 
-	if (w->down.count + w->waiting_count >= w->snap->conf->limits.connections) {
+	if (w->down.count + w->waiting_count >= w->most_clients) {
 		w->part->tm.fault[FAULT_CONNECTIONS_FULL]++;
 		close(a.fd);
 	} else if (!l->proxy_protocol) {

@@ -9,6 +9,7 @@
  * overrides always belong together.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,7 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	w->live = *live;
 	w->down.limits = &w->snap->conf->limits;
 	w->down.connect_protocol = w->snap->connect_protocol;
+	downstream_limit(w);
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
 	dc_pool_reconfigure(w->pool, w->snap->conf, w->part);
@@ -241,6 +243,7 @@ static bool seed(struct worker *w)
 static bool start(struct worker *w, const struct xchg_worker_args *args)
 {
 	const struct conf *conf = w->snap->conf;
+	int lowest;
 	size_t i;
 
 	w->loop = net_loop_create();
@@ -264,6 +267,12 @@ static bool start(struct worker *w, const struct xchg_worker_args *args)
 		if (!w->listener[i])
 			return false;
 	}
+	lowest = fcntl(w->command_fd, F_DUPFD_CLOEXEC, 0);
+	if (lowest < 0)
+		return false;
+	w->own_descriptors = (size_t)lowest;
+	close(lowest);
+	downstream_limit(w);
 	w->commands = net_watch(w->loop, w->command_fd, on_command, w);
 	net_timer_init(&w->drain_timer, on_drain_over);
 	net_timer_init(&w->tick, on_tick);

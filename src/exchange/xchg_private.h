@@ -81,6 +81,8 @@ struct worker {
 	struct addresses *addresses;  /* connections by client address */
 	struct list waiting;          /* connections whose PROXY header is on its way */
 	size_t waiting_count;
+	size_t most_clients;          /* limits.connections, or what the descriptors allow */
+	size_t own_descriptors;       /* open before the first client */
 	struct budget budget;
 	uint64_t random;              /* xorshift state: jitter and choice, not secrets */
 	uint64_t hash_seed;
@@ -105,6 +107,8 @@ struct downstream {
 };
 
 bool downstream_init(struct worker *w);
+/* After every change of the configuration. */
+void downstream_limit(struct worker *w);
 void downstream_finish(struct worker *w);
 void downstream_accept(void *user, struct net_accepted a);
 void downstream_closed(void *owner, enum fault fault);

@@ -106,6 +106,25 @@ def descriptors(pid):
     return len(os.listdir("/proc/%d/fd" % pid))
 
 
+def client_ports(pid, port):
+    """The clients' ports of a process' connections on its port `port` of loopback."""
+    inodes = set()
+    for fd in os.listdir("/proc/%d/fd" % pid):
+        try:
+            m = re.match(r"socket:\[(\d+)\]", os.readlink("/proc/%d/fd/%s" % (pid, fd)))
+        except OSError:
+            continue
+        if m:
+            inodes.add(m.group(1))
+    found = set()
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        for line in f.readlines()[1:]:
+            part = line.split()
+            if int(part[1].split(":")[1], 16) == port and part[9] in inodes:
+                found.add(int(part[2].split(":")[1], 16))
+    return found - {0}
+
+
 class Process:
     """One child with its output in files under `folder`."""
 
