@@ -175,7 +175,7 @@ size_t h2_session_streams(const struct h2_session *s);
 /* Client: how many more streams may be opened now (peer's limit, ours, GOAWAY: 0). */
 size_t h2_session_room(const struct h2_session *s);
 bool h2_session_peer_connect(const struct h2_session *s); /* peer allows RFC 8441 */
-/* When the peer was last heard (monotonic ns), and the last PING round trip (0: none yet). */
+/* When the peer was last heard (monotonic ns), and the least PING round trip (0: none yet). */
 int64_t h2_session_heard(const struct h2_session *s);
 int64_t h2_session_rtt(const struct h2_session *s);
 /* Sends a PING unless one is under way. Returns when the pending one was sent (ns). */

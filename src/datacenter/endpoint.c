@@ -266,6 +266,7 @@ static void on_open(void *owner)
 static void on_pong(void *owner, int64_t rtt)
 {
 	struct link *l = owner;
+	bool first = !l->proven;
 
 	/* SETTINGS came before: what this peer takes, for links that do not know yet. */
 	if (!l->proven && !l->leaving)
@@ -277,6 +278,8 @@ static void on_pong(void *owner, int64_t rtt)
 		l->patience++;
 	if (l->ep->proving && l->pinged >= l->ep->failed_at)
 		endpoint_trusted(l->ep);
+	if (first)
+		link_ping(l); /* the first round trip also had a handshake, or a peer asleep, in it */
 }
 
 static void on_goaway(void *owner)

@@ -59,7 +59,8 @@ static int64_t timeout(const struct link *l)
 		return r->connect_timeout_ms * CLOCK_MS;
 	if (!h2_session_streams(l->h2))
 		return r->ping_idle_timeout_ms * CLOCK_MS;
-	return larger(r->ping_timeout_ms * CLOCK_MS, 4 * h2_session_rtt(l->h2));
+	/* Whoever is farther away than this could not even be connected to. */
+	return larger(r->ping_timeout_ms * CLOCK_MS, smaller(4 * h2_session_rtt(l->h2), r->connect_timeout_ms * CLOCK_MS));
 }
 
 /* By its own standards: many round trips. */

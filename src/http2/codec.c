@@ -109,12 +109,17 @@ static void head_complete(struct h2_session *s, struct h2_stream *st)
 
 static void on_ping_ack(struct h2_session *s)
 {
+	int64_t took;
+
 	if (!s->ping_sent)
 		return;
-	s->rtt = clock_now() - s->ping_sent;
+	took = clock_now() - s->ping_sent;
+	/* The least: a PONG that waited for a stopped peer does not make it farther away. */
+	if (!s->rtt || took < s->rtt)
+		s->rtt = took;
 	s->ping_sent = 0;
 	if (s->ctx->owner.on_pong)
-		s->ctx->owner.on_pong(s->owner, s->rtt);
+		s->ctx->owner.on_pong(s->owner, took);
 }
 
 static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *user)

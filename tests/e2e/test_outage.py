@@ -243,3 +243,24 @@ def test_stale_is_not_moved_by_the_mode(world, with_redis):
         assert fetch(m.address, as_user(1, "/v1/shopping")).status == 503
     m.proxy.ctl("mode", "auto")
     proc.wait_for(lambda: fetch(m.address, as_user(1, "/v1/shopping")).status == 200, 5, what="normal")
+
+
+@pytest.mark.slow
+@pytest.mark.plain
+def test_silence_that_comes_and_goes(world):
+    """A datacenter that stalls for most of a second again and again: what it did before does not teach us
+    to wait for it. (A round trip measured over a stall once made the next one tolerable.)"""
+    m = Messenger(world)
+    m.fill()
+    load = Load(m.address, [("rooms", as_user(i % 8, "/v1/rooms"), None) for i in range(8)], rate=200, connections=8)
+    for _ in range(6):
+        at = load.now()
+        m.signal("a", signal.SIGSTOP)
+        proc.wait_for(lambda: load.now() > at + 0.7, step=0.05)
+        m.signal("a", signal.SIGCONT)
+        proc.wait_for(lambda: load.now() > at + 1.2, step=0.05)
+    samples = load.stop()
+    assert not bad(samples), bad(samples)[:3]
+    slow = [s for s in samples if s.took > 0.45]
+    print("%d of %d slower than 450 ms, worst %.0f ms" % (len(slow), len(samples), max(s.took for s in samples) * 1000))
+    assert len(slow) <= 10, "waited for the return of a silent datacenter"
