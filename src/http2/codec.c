@@ -229,6 +229,7 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
 	case NGHTTP2_DATA:
 		if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) || !s->ctx->server)
 			return 0;
+		guard_credit_answer(s);
 		st = find(s, frame->hd.stream_id);
 		/* The answer is complete and the request is not: stop it (RFC 9113 8.1).
 		 * Only now: a reset queued earlier would overtake the answer. */

@@ -45,6 +45,16 @@ void guard_credit_data(struct h2_session *s, size_t len)
 		b->until -= 3 * (CLOCK_SEC / (rate ? rate : 1));
 }
 
+void guard_credit_answer(struct h2_session *s)
+{
+	struct guard_bucket *b = &s->guard.bucket[GUARD_FRAMES];
+	uint32_t rate = s->ctx->limits->frames_rate;
+
+	/* However small an answer is, a client may give its octets back at once, for the
+	 * stream and for the connection. */
+	b->until -= 2 * (CLOCK_SEC / (rate ? rate : 1));
+}
+
 void guard_remember_reset(struct h2_session *s, int32_t id)
 {
 	struct guard *g = &s->guard;

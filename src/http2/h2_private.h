@@ -74,6 +74,7 @@ void guard_open(struct h2_session *s, int32_t id);
 enum fault guard_charge(struct h2_session *s, enum guard_kind kind, uint32_t cost);
 /* DATA of this length left: WINDOW_UPDATEs in answer to it are legitimate. */
 void guard_credit_data(struct h2_session *s, size_t len);
+void guard_credit_answer(struct h2_session *s);
 void guard_remember_reset(struct h2_session *s, int32_t id);
 
 /* codec.c */

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lib.frames import (CANCEL, CONTINUATION, DATA, END_HEADERS, HEADERS, PRIORITY, SETTINGS, Raw, block, data, fetch, get, headers, ping, raw,
+from lib.frames import (CANCEL, CONTINUATION, DATA, HEADERS, PRIORITY, SETTINGS, Raw, block, data, fetch, get, headers, ping, raw,
                         rst, settings, window)
 
 N = 20000
@@ -191,4 +191,13 @@ def test_many_small_data_frames_are_not_a_flood(scene):
         assert len(c.stream(1).body) == 500
 
 
-assert END_HEADERS
+
+
+def test_window_update_for_every_small_answer_is_not_a_flood(world):
+    """Simple clients give back each answer's octets at once: two thousand updates, each for a request."""
+    a = world.backend("a")
+    p = world.proxy(datacenters={"a": [a.where]}, workers=1)
+    with Raw(p.address, timeout=20) as c:
+        for i in range(2000):
+            answer = c.ask(2 * i + 1, get("/t/x"))
+            assert answer.status == 200, (i, answer, c.goaway, p.fault("flood-frames"))
