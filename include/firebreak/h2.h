@@ -105,6 +105,7 @@ struct h2_stream {
 	enum fault fault;
 	uint32_t error_code;        /* RFC 9113 7, when the peer reset */
 	int64_t opened, active;     /* monotonic ns: created; last byte either way */
+	int64_t taken;              /* the same for output, as far as it was taken at body_rate */
 	struct h2_head *out_trailers;
 	uint32_t held;              /* header octets counted against the session */
 	bool announced;             /* server: on_stream was called */

@@ -143,17 +143,26 @@ static void on_turn(void *arg)
  * when no client does anything. */
 #define TICK (50 * CLOCK_MS)
 
-/* Half of many connections have left: what they used goes back to the system, which
- * free() alone does not see to. Rare, since it walks the heap. */
+/* Half of many connections, or of many bytes, have left: what they used goes back to
+ * the system, which free() alone does not see to. Rare, since it walks the heap. */
 #define CROWD 500
+#define PILE  (32u << 20)
+
+static bool halved(size_t *peak, size_t now, size_t least)
+{
+	if (now > *peak)
+		*peak = now;
+	return *peak >= least && now <= *peak / 2;
+}
 
 static void trim(struct worker *w)
 {
-	if (w->down.count > w->peak)
-		w->peak = w->down.count;
-	if (w->peak < CROWD || w->down.count > w->peak / 2)
+	bool crowd = halved(&w->peak, w->down.count, CROWD), pile = halved(&w->peak_bytes, buf_memory(), PILE);
+
+	if (!crowd && !pile)
 		return;
 	w->peak = w->down.count;
+	w->peak_bytes = buf_memory();
 	buf_memory_trim(0);
 	arena_trim();
 	h2_trim();

@@ -90,7 +90,8 @@ struct worker {
 	const unsigned char *secret, *ticket_key;
 	int command_fd;
 	const int *listen_fd;
-	size_t exchanges, peak;       /* under way; most connections since memory was trimmed */
+	size_t exchanges;             /* under way */
+	size_t peak, peak_bytes;      /* most connections, most bytes of bodies, since memory was trimmed */
 	int64_t busy_before;          /* loop time already counted, ns */
 };
 

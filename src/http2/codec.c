@@ -83,11 +83,25 @@ static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, co
 	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-static void head_complete(struct h2_session *s, struct h2_stream *st)
+/* A reset we owe to what the client sent. */
+static void charge_reset(struct h2_session *s)
+{
+	if (s->ctx->server && guard_charge(s, GUARD_RESETS, 1) != FAULT_NONE)
+		h2_close(s, FAULT_FLOOD_RESETS);
+}
+
+/* False: what is complete is not to be used. */
+static bool head_complete(struct h2_session *s, struct h2_stream *st)
 {
 	struct h2_head *h = st->filling, **tail;
 
 	st->filling = NULL;
+	if (st->head && st->fault == FAULT_HEAD_TOO_LARGE) {
+		/* Trailers that would arrive shortened. The peer makes us reset, and pays for it. */
+		h2_reset(st, NGHTTP2_ENHANCE_YOUR_CALM, s->ctx->server ? FAULT_BAD_REQUEST : FAULT_UPSTREAM_BAD_RESPONSE);
+		charge_reset(s);
+		return false;
+	}
 	if (!s->ctx->server && h->count && h->field[0].token == H2_STATUS && h->field[0].value_len == 3) {
 		const uint8_t *v = h->field[0].value;
 
@@ -105,6 +119,7 @@ static void head_complete(struct h2_session *s, struct h2_stream *st)
 		st->trailers = h;
 		stream_ready(st, H2_TRAILERS);
 	}
+	return true;
 }
 
 static void on_ping_ack(struct h2_session *s)
@@ -132,8 +147,8 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 		st = find(s, frame->hd.stream_id);
 		if (!st)
 			return 0;
-		if (st->filling)
-			head_complete(s, st);
+		if (st->filling && !head_complete(s, st))
+			return 0;
 		break;
 	case NGHTTP2_DATA:
 		st = find(s, frame->hd.stream_id);
@@ -249,21 +264,11 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
 		 * us do (CVE-2025-8671), paid from the same budget as resets received. */
 		if (st && st->fault == FAULT_NONE)
 			st->fault = s->ctx->server ? FAULT_BAD_REQUEST : FAULT_UPSTREAM_BAD_RESPONSE;
-		if (s->ctx->server && guard_charge(s, GUARD_RESETS, 1) != FAULT_NONE)
-			h2_close(s, FAULT_FLOOD_RESETS);
+		charge_reset(s);
 		return 0;
 	default:
 		return 0;
 	}
-}
-
-static int on_invalid_frame(nghttp2_session *ng, const nghttp2_frame *frame, int error, void *user)
-{
-	struct h2_session *s = user;
-
-	if (s->ctx->server && guard_charge(s, GUARD_EMPTY, 1) != FAULT_NONE)
-		h2_close(s, FAULT_FLOOD_FRAMES);
-	return 0;
 }
 
 ssize_t codec_read_body(nghttp2_session *ng, int32_t id, uint8_t *out, size_t length, uint32_t *flags,
@@ -285,6 +290,17 @@ ssize_t codec_read_body(nghttp2_session *ng, int32_t id, uint8_t *out, size_t le
 		}
 	}
 	return (ssize_t)n;
+}
+
+/* Each octet buys the time that body_rate gives it: who takes one now and then is as
+ * good as gone. */
+static void took(struct h2_stream *st, size_t n)
+{
+	uint32_t rate = st->session->ctx->limits->body_rate;
+
+	st->taken += rate ? (int64_t)n * CLOCK_SEC / rate : CLOCK_SEC * 3600;
+	if (st->taken > clock_now())
+		st->taken = clock_now();
 }
 
 static int send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *header, size_t length,
@@ -311,6 +327,7 @@ static int send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *h
 		}
 	}
 	st->active = clock_now();
+	took(st, length);
 	st->sent += length;
 	guard_credit_data(s, length);
 	stream_ready(st, H2_SENT);
@@ -336,7 +353,6 @@ static bool prepare(void)
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
-	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
 	nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
 	for (i = 0; i < 2; i++) {
 		if (nghttp2_option_new(&option[i]))

@@ -82,6 +82,8 @@ static bool was_reset(const struct guard *g, int32_t id)
 
 static void terminate(struct h2_session *s, uint32_t code)
 {
+	if (!s->ng && !codec_create(s)) /* a mistake in the first segment already */
+		return;
 	nghttp2_session_terminate_session(s->ng, code);
 	h2_wake(s);
 }
@@ -129,7 +131,7 @@ static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_
 	switch (type) {
 	case NGHTTP2_DATA:
 		/* The client's reset may have come in this segment: the codec knows nothing of it yet. */
-		if (is_closed(s, id) || (id && id == g->client_reset && s->ng))
+		if (is_closed(s, id) || (id && id == g->client_reset))
 			return closed_stream(s, id, NGHTTP2_STREAM_CLOSED);
 		if (!(flags & NGHTTP2_FLAG_END_STREAM) && (!len || ((flags & NGHTTP2_FLAG_PADDED) && len < 2)))
 			return guard_charge(s, GUARD_EMPTY, 1);
@@ -166,7 +168,7 @@ static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_
 		return s->ctx->server ? FAULT_NONE : FAULT_UPSTREAM_PROTOCOL;
 	case NGHTTP2_PRIORITY:
 		/* The codec was told to ignore the old priorities, and this with them (RFC 9113 6.3). */
-		if (!id && s->ng)
+		if (!id)
 			terminate(s, NGHTTP2_PROTOCOL_ERROR);
 		return guard_charge(s, GUARD_FRAMES, 1);
 	default: /* WINDOW_UPDATE, PRIORITY_UPDATE, ALTSVC, ORIGIN, unknown */
@@ -209,7 +211,7 @@ static void scan_payload(struct h2_session *s, const uint8_t *data, size_t n)
 	struct guard *g = &s->guard;
 	const uint8_t *h = g->header;
 
-	if (h[3] == NGHTTP2_PRIORITY && !h[0] && !h[1] && h[2] == 5 && s->ng && depends_on_itself(g, data, n))
+	if (h[3] == NGHTTP2_PRIORITY && !h[0] && !h[1] && h[2] == 5 && depends_on_itself(g, data, n))
 		terminate(s, NGHTTP2_PROTOCOL_ERROR);
 	g->payload -= (uint32_t)n;
 }

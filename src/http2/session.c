@@ -150,8 +150,10 @@ static void on_bytes(void *user, const uint8_t *data, size_t len)
 
 	if (s->closing)
 		return;
-	s->heard = clock_now();
 	f = guard_scan(s, data, len);
+	/* A client that never ends a frame has not said anything. */
+	if (!s->ctx->server || (!s->guard.payload && !s->guard.have))
+		s->heard = clock_now();
 	if (f != FAULT_NONE) {
 		if (f == FAULT_CLIENT_HTTP1)
 			answer_http1(s);
@@ -271,17 +273,27 @@ void session_arm(struct h2_session *s, int64_t in_ns)
 		net_timer_arm(s->ctx->loop, &s->timer, at);
 }
 
+/* How long output may wait. When memory is scarce, who does not take what is there is
+ * the first to go: shut windows must not starve the others. */
+static int64_t write_patience(const struct conf_limits *l)
+{
+	int64_t patience = l->write_timeout_ms * CLOCK_MS;
+
+	return buf_scarce() && patience > CLOCK_SEC ? CLOCK_SEC : patience;
+}
+
 /* A stream whose client does not send its body, or does not take its answer. */
 static void check_streams(struct h2_session *s, int64_t now)
 {
 	const struct conf_limits *l = s->ctx->limits;
+	int64_t patience = write_patience(l);
 	struct list *node, *next;
 
 	for (node = s->streams.next; node != &s->streams; node = next) {
 		struct h2_stream *st = list_entry(node, struct h2_stream, node);
 
 		next = node->next;
-		if (st->out.len && now - st->active > l->write_timeout_ms * CLOCK_MS)
+		if (st->out.len && now - st->taken > patience)
 			h2_reset(st, NGHTTP2_CANCEL, FAULT_SLOW_CLIENT);
 		else if (st->announced && st->body_expected && !st->remote_end && !st->in.len &&
 			 st->consumed == st->received && now - st->opened > l->body_timeout_ms * CLOCK_MS &&
@@ -319,7 +331,7 @@ static void on_timer(struct net_timer *t)
 		h2_close(s, FAULT_HANDSHAKE_TIMEOUT);
 	} else if (s->guard.head_since && now - s->guard.head_since >= l->header_timeout_ms * CLOCK_MS) {
 		h2_close(s, FAULT_HEAD_TIMEOUT);
-	} else if (stuck && now - stuck >= l->write_timeout_ms * CLOCK_MS) {
+	} else if (stuck && now - stuck >= write_patience(l)) {
 		h2_close(s, FAULT_SLOW_CLIENT);
 	} else if (s->guard.preface < 24 || s->guard.head_since || stuck || s->count) {
 		check_streams(s, now);

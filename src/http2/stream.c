@@ -39,7 +39,7 @@ struct h2_stream *stream_create(struct h2_session *s, int32_t id)
 	st->magic = H2_STREAM_MAGIC;
 	st->id = id;
 	st->session = s;
-	st->opened = st->active = clock_now();
+	st->opened = st->active = st->taken = clock_now();
 	list_init(&st->ready_node);
 	list_append(&s->streams, &st->node);
 	if (!s->count++ && s->ctx->server)
@@ -230,7 +230,7 @@ bool h2_write(struct h2_stream *st, struct buf *body)
 		return true;
 	}
 	if (!st->out.len)
-		st->active = clock_now(); /* the stall clock starts with the first byte that waits */
+		st->active = st->taken = clock_now(); /* the stall clock starts with the first byte that waits */
 	if (!buf_move(&st->out, body, body->len))
 		return false;
 	resume(st);
