@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What h2spec asks of a server, section by section (generic, http2, hpack), against one
-worker. A case is (section, name, frames, outcome); every case runs twice: frame by
-frame, and with all frames in one segment, because what looks at bytes before the codec
-does must not care how they come.
+worker. A case is (section, name, frames, outcome); every case runs three times: frame by
+frame, with all frames in one segment, and with the preface in that segment, too, because
+what looks at bytes before the codec does must not care how they come.
 
 Outcomes, as h2spec accepts them, though a connection error must be named by GOAWAY:
   conn(CODES)    GOAWAY with one of the codes, then close
@@ -305,8 +305,8 @@ def greet(scene):
     return c
 
 
-def play(c, steps, together):
-    waiting = []
+def play(c, steps, together, waiting=()):
+    waiting = list(waiting)
     for step in steps:
         if step is ANSWERED:
             c.send(*waiting)
@@ -326,14 +326,14 @@ def lives(c):
     return c.run(lambda: c.pongs > n) and c.goaway is None
 
 
-@pytest.mark.parametrize("together", [False, True], ids=["frames", "segment"])
+@pytest.mark.parametrize("how", ["frames", "segment", "first segment"])
 @pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_case(scene, case, together):
+def test_case(scene, case, how):
     _, _, steps, (what, want) = case
     before = len(scene.seen(path=BAD))
-    with greet(scene) as c:
+    with Raw(scene.address, preface=False) if how == "first segment" else greet(scene) as c:
         c.auto_window = what != "first data"
-        play(c, steps, together)
+        play(c, steps, how != "frames", [PREFACE + settings()] if how == "first segment" else [])
         if what == "conn":
             c.run(lambda: c.closed)
             assert c.goaway in want, (c.goaway, c.frames)
