@@ -73,6 +73,7 @@ void session_dispatch(struct h2_session *s)
 static void pump(struct h2_session *s)
 {
 	const uint8_t *data;
+	bool full;
 	ssize_t n;
 
 	if (!s->ng || !s->open || s->closing)
@@ -92,7 +93,10 @@ static void pump(struct h2_session *s)
 	}
 	if (s->closing)
 		return;
+	full = net_pending(s->conn) >= s->ctx->limits->output_bytes;
 	net_flush(s->conn);
+	if (full && net_pending(s->conn) < s->ctx->limits->output_bytes)
+		h2_wake(s); /* the socket took it: the rest goes in the next turn */
 	session_dispatch(s);
 	if (s->closing)
 		return;
@@ -102,8 +106,10 @@ static void pump(struct h2_session *s)
 	} else if (!nghttp2_session_want_read(s->ng) && !nghttp2_session_want_write(s->ng)) {
 		if (!net_pending(s->conn))
 			h2_close(s, s->ctx->server ? FAULT_CLIENT_PROTOCOL : FAULT_UPSTREAM_PROTOCOL);
-	} else if (net_pending(s->conn) >= s->ctx->limits->output_bytes && !s->read_paused) {
-		/* Who does not take what is there gets nothing new done (RELIABILITY: windows). */
+	} else if (s->ctx->server && net_pending(s->conn) >= s->ctx->limits->output_bytes && !s->read_paused) {
+		/* Who does not take what is there gets nothing new done (RELIABILITY: windows).
+		 * Clients only: an endpoint may do the same, and two that wait for each other to
+		 * read first wait for ever. */
 		s->read_paused = true;
 		net_read_pause(s->conn, true);
 	}

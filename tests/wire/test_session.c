@@ -73,6 +73,48 @@ static void window_holds_back(void **state)
 	assert_int_equal(buf_memory(), 0);
 }
 
+/* More than one turn's output, into a socket that takes it all and a window that needs no
+ * update: the next turn goes on by itself. */
+static void output_goes_on(void **state)
+{
+	struct wire w;
+	struct seen s;
+
+	wire_join(&w);
+	w.limits.output_bytes = 16384;
+	w.silent = true;
+	wire_get(&w, &s, "GET", "/", true);
+	WIRE_UNTIL(&w, w.count == 1);
+	assert_true(h2_respond(w.served[0].stream, (struct h2_field[]){ wire_field(":status", "200") }, 1, false));
+	write_some(&w.served[0], 65000, true);
+	WIRE_UNTIL(&w, s.what & H2_CLOSED);
+	assert_int_equal(s.body, 65000);
+	wire_end(&w);
+}
+
+/* Both sides have more to say than the sockets take: neither may wait for the other to
+ * read first. */
+static void both_ways_at_once(void **state)
+{
+	struct wire w;
+	struct seen s[8];
+	int i;
+
+	wire_join(&w);
+	w.limits.upstream_streams = 100;
+	w.echo = true;
+	for (i = 0; i < 8; i++) {
+		wire_get(&w, &s[i], "POST", "/echo", false);
+		write_some(&s[i], 1000000, true);
+	}
+	for (i = 0; i < 8; i++)
+		WIRE_UNTIL(&w, s[i].what & H2_CLOSED);
+	for (i = 0; i < 8; i++)
+		assert_int_equal(s[i].body, 1000000);
+	wire_end(&w);
+	assert_int_equal(buf_memory(), 0);
+}
+
 /* One stream that nobody reads does not stop its neighbours. */
 static void neighbours_go_on(void **state)
 {
@@ -289,6 +331,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(get_is_answered), cmocka_unit_test(body_is_echoed), cmocka_unit_test(window_holds_back),
+		cmocka_unit_test(output_goes_on), cmocka_unit_test(both_ways_at_once),
 		cmocka_unit_test(neighbours_go_on), cmocka_unit_test(trailers_arrive),
 		cmocka_unit_test(early_answer_stops_the_body), cmocka_unit_test(reset_reaches_the_other_side),
 		cmocka_unit_test(reset_before_sending), cmocka_unit_test(refusal_is_told_apart),
