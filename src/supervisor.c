@@ -8,6 +8,9 @@
  *   SIGTERM  workers drain, then all end, exit 0; a second one: at once
  *   SIGUSR1  reopen logs
  *   SIGCHLD  replace who died; who dies young is replaced with a growing pause
+ *
+ * A worker whose loop stands still is killed and so replaced: new connections would
+ * go on landing in the queue of a socket nobody reads.
  */
 #include "supervisor.h"
 
@@ -37,11 +40,15 @@
 #define YOUNG     (2 * CLOCK_SEC)
 #define PAUSE_MAX CLOCK_SEC
 #define KILL_WAIT (2 * CLOCK_SEC) /* beyond the drain timeout */
+#define TURN_MS   50
+#define HUNG      (5000 / TURN_MS) /* turns of ours without one of the worker's, which has one each 50 ms */
 
 struct child {
 	pid_t pid; /* 0: not running */
 	int socket;
 	int64_t started, start_at, pause;
+	uint64_t heartbeat;
+	unsigned still; /* our turns since it moved: time may jump for all of us at once */
 };
 
 static struct supervisor {
@@ -197,6 +204,7 @@ static void spawn(struct child *c, int role)
 	c->socket = pair[0];
 	c->started = clock_now();
 	c->start_at = 0;
+	c->still = 0;
 	if (role == CONTROL) {
 		*board_control_pid(sup.board) = pid;
 		sup.control_ran = true;
@@ -269,6 +277,24 @@ static void start_due(struct child *c, int role, void *arg)
 {
 	if (!c->pid && c->start_at <= clock_now())
 		spawn(c, role);
+}
+
+static void watch_heartbeat(struct child *c, int role, void *arg)
+{
+	uint64_t beat;
+	char who[32];
+
+	if (role == CONTROL || !c->pid)
+		return;
+	beat = atomic_load_explicit(&board_worker(sup.board, (unsigned)role)->heartbeat, memory_order_relaxed);
+	c->still = beat == c->heartbeat ? c->still + 1 : 0;
+	c->heartbeat = beat;
+	if (c->still < HUNG)
+		return;
+	role_name(role, who);
+	log_event(LOG_LEVEL_ERROR, "process.hung", "process", who, NULL);
+	kill(c->pid, SIGKILL);
+	c->still = 0;
 }
 
 /* ---- commands ---- */
@@ -494,14 +520,16 @@ static void run(void)
 
 	while (!sup.stopping || any_worker() || sup.control.pid) {
 		clock_tick();
-		if (!sup.stopping)
+		if (!sup.stopping) {
 			each_child(start_due, NULL);
-		else if (!any_worker() && !told && (told = true))
+			each_child(watch_heartbeat, NULL);
+		} else if (!any_worker() && !told && (told = true)) {
 			each_child(send_order, &end);
-		else if (clock_now() > sup.stop_by)
+		} else if (clock_now() > sup.stop_by) {
 			each_child(kill_child, NULL);
+		}
 		log_flush();
-		poll(&p, 1, 50);
+		poll(&p, 1, TURN_MS);
 		clock_tick();
 		on_signal();
 	}

@@ -119,6 +119,18 @@ def test_kills_do_not_leak(world):
     assert figures[-1][3] < figures[1][3] + (256 << 10) and figures[-1][4] < figures[1][4] + (1 << 20), figures
 
 
+@pytest.mark.slow
+def test_hung_worker_is_replaced(world):
+    """A worker whose loop stands still (here: SIGSTOP) leaves its place to another; new connections are served."""
+    p = simple(world, workers=2)
+    victim = p.workers()[0]
+    p.expected_deaths += 1
+    os.kill(victim, signal.SIGSTOP)
+    proc.wait_for(lambda: not proc.alive(victim) and len(p.workers()) == 2, 15, what="a new worker")
+    assert "process.hung" in p.p.log()
+    assert [fetch(p.address, get("/t/x")).status for _ in range(20)] == [200] * 20
+
+
 def test_toggles_reach_every_worker(world):
     """The next request on every worker, over connections that were there before."""
     p = simple(world, workers=4)
