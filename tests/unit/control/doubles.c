@@ -77,7 +77,7 @@ static struct whole *make(const char *state_dir)
 	c->control.override_max_s = 72 * 3600;
 	c->control.state_dir = state_dir;
 	c->admin.address = "127.0.0.1:9901";
-	c->log.events = "off";
+	c->log.events = c->log.access = "off";
 	c->log.level = 3;
 	w->tier[0] = "core";
 	w->tier[1] = "standard";
