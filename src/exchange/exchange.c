@@ -479,10 +479,13 @@ static void pass_interims(struct xchg *x)
 {
 	struct h2_head *h;
 	struct h2_field *f;
-	uint16_t n;
+	uint16_t n, i;
 
 	while ((h = h2_interim_take(x->up))) {
 		f = response_fields(x, h, &n);
+		/* The attempt may end, and its memory go to another, before these have left. */
+		for (i = 0; i < n; i++)
+			f[i].flags &= (uint8_t)~H2_FIELD_KEEP;
 		h2_interim(x->down, f, n);
 	}
 }
@@ -584,7 +587,7 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		return;
 	}
 	if ((what & H2_HEAD) && x->state == XCHG_WAITING) {
-		if (st->fault == FAULT_HEAD_TOO_LARGE) {
+		if (st->fault == FAULT_HEAD_TOO_LARGE || st->reset_sent) {
 			attempt_failed(x, FAULT_UPSTREAM_BAD_RESPONSE);
 			settle(x);
 			return;

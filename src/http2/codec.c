@@ -69,7 +69,8 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	if (st->held > l->header_list_bytes || st->filling->count >= l->header_count)
 		st->fault = FAULT_HEAD_TOO_LARGE;
-	if (st->fault == FAULT_HEAD_TOO_LARGE)
+	/* The first field goes on being kept: it tells an interim response from the final one. */
+	if (st->fault == FAULT_HEAD_TOO_LARGE && st->filling->count)
 		return 0;
 	if (!head_add(st, st->filling, name, name_len, value, value_len, flags & NGHTTP2_NV_FLAG_NO_INDEX))
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;

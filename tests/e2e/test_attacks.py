@@ -357,6 +357,29 @@ def test_huge_trailers_are_not_shortened(scene, watch, trailers):
     assert not [r for r in scene.seen(path=path) if r.ended]
 
 
+def test_interims_outlive_their_attempt(tmp_path_factory, certs):
+    """A 103 of an attempt that failed in the same segment reaches the client as it was sent,
+    though the attempt's memory is another's by then."""
+    def refuse(conversation, request):
+        with conversation.lock:
+            for i in range(3):
+                conversation.h.send_headers(request.sid, [(":status", "103"), ("link", "<%s-%d>" % ("first" * 40, i))])
+            conversation.h.reset_stream(request.sid, REFUSED_STREAM)
+            conversation.flush()
+
+    for s in make(tmp_path_factory, certs, "interims"):
+        path = "/t/interims"
+        s.a.custom[path] = s.b.custom[path] = refuse
+        with Raw(s.address) as c:
+            for sid in range(1, 41, 2):
+                c.send(headers(sid, get(path) + [("x-filler", "secret-of-another" * 30)]))
+            c.run(lambda: all(c.done(sid) for sid in range(1, 41, 2)))
+            for sid in range(1, 41, 2):
+                for head in c.stream(sid).heads[:-1]:
+                    assert dict(head)[":status"] == "103" and dict(head)["link"].startswith("<" + "first" * 40 + "-"), head
+                assert c.stream(sid).status == 503, c.stream(sid)
+
+
 # -- windows --
 
 def test_zero_windows_hold_nothing_up(scene, watch):
