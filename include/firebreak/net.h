@@ -162,6 +162,8 @@ struct net_accepted {
 /* Accepts in batches of up to 64 per readiness. When descriptors run out it logs
  * once and rests for 100 ms at a time. `fd` stays the caller's. */
 struct net_listener *net_listener_create(struct net_loop *loop, int fd, void (*on_accept)(void *user, struct net_accepted a), void *user);
+/* Accepts what waits in the kernel's queue now: before the end, so that none is lost. */
+void net_listener_take(struct net_listener *l);
 /* Stops accepting; connections waiting in the kernel stay in the socket's queue. */
 void net_listener_destroy(struct net_listener *l);
 

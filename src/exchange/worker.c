@@ -198,6 +198,7 @@ static void drain(struct worker *w)
 	for (i = 0; i < CONF_MAX_LISTENERS; i++) {
 		if (!w->listener[i])
 			continue;
+		net_listener_take(w->listener[i]);
 		net_listener_destroy(w->listener[i]);
 		close(w->listen_fd[i]);
 		w->listener[i] = NULL;

@@ -166,9 +166,13 @@ static void on_bytes(void *user, const uint8_t *data, size_t len)
 		h2_close(s, f);
 		return;
 	}
-	if (!s->ng && !codec_create(s)) {
-		h2_close(s, FAULT_NO_MEMORY);
-		return;
+	if (!s->ng) {
+		if (!codec_create(s)) {
+			h2_close(s, FAULT_NO_MEMORY);
+			return;
+		}
+		if (s->draining) /* it came while the service was told to end */
+			nghttp2_submit_shutdown_notice(s->ng);
 	}
 	n = nghttp2_session_mem_recv(s->ng, data, len);
 	h2_wake(s);
@@ -326,6 +330,10 @@ static void on_timer(struct net_timer *t)
 
 	if (s->closing || !s->ctx->server)
 		return;
+	if (s->draining && !s->ng) {
+		h2_close(s, FAULT_SHUTTING_DOWN);
+		return;
+	}
 	if (s->draining && !s->last_goaway) {
 		s->last_goaway = true;
 		nghttp2_submit_goaway(s->ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(s->ng), NGHTTP2_NO_ERROR,
@@ -430,15 +438,15 @@ void h2_shutdown(struct h2_session *s)
 	if (s->closing || s->draining)
 		return;
 	s->draining = true;
-	if (!s->ng) {
-		h2_close(s, FAULT_SHUTTING_DOWN);
-		return;
-	}
 	if (s->ctx->server) {
 		/* The first of two (RFC 9113 6.8): streams the client opens before it hears
-		 * still count. The second, with the true last id, goes a little later. */
-		nghttp2_submit_shutdown_notice(s->ng);
+		 * still count. The second, with the true last id, goes a little later; who is
+		 * still in the handshake has until then to begin. */
+		if (s->ng)
+			nghttp2_submit_shutdown_notice(s->ng);
 		session_arm(s, SHUTDOWN_NOTICE);
+	} else if (!s->ng) {
+		h2_close(s, FAULT_SHUTTING_DOWN);
 	} else {
 		s->last_goaway = true; /* no new streams; the pump closes after the last one */
 	}

@@ -184,6 +184,14 @@ static void accept_batch(struct net_listener *l)
 	}
 }
 
+void net_listener_take(struct net_listener *l)
+{
+	int i;
+
+	for (i = 0; i < BACKLOG / BATCH && !l->exhausted; i++)
+		accept_batch(l);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct net_listener *l = arg;

@@ -295,6 +295,22 @@ def test_sigterm_leaves_nothing(world):
     assert not os.path.exists(path) and not proc.listening(p.admin_port)
 
 
+def test_sigterm_answers_who_is_in_the_queue(world):
+    """A connection that waits in the kernel's queue when the end is told is taken and answered."""
+    p = simple(world, workers=1, drain="5s")
+    worker = p.workers()[0]
+    os.kill(worker, signal.SIGSTOP)
+    with Raw(p.address, timeout=5) as c:
+        c.send(headers(1, get("/t/x")))
+        p.p.kill(signal.SIGTERM)
+        proc.wait_for(lambda: "service.draining" in p.p.log(), what="the drain")
+        os.kill(worker, signal.SIGCONT)
+        assert c.run(lambda: c.done(1)), "it was lost"
+        assert c.stream(1).status == 200
+        assert c.run(lambda: c.goaway == 0, 2)
+    assert p.p.p.wait(8) == 0
+
+
 def test_sigterm_drain_is_bounded(world):
     p = simple(world, drain="1s")
     with Raw(p.address, timeout=10) as c:
