@@ -25,7 +25,7 @@ class Proxy:
         self.pid = self.p.pid
         self.expected_deaths = 0
         if wait:
-            proc.wait_for(lambda: not self.p.running() or (proc.listening(port) and self.ready()), 30, what="start of the proxy")
+            proc.wait_for(lambda: not self.p.running() or (proc.listening(port) and self.whole()), 30, what="start of the proxy")
             assert self.p.running(), "the proxy did not start:\n" + self.p.log()
 
     def write(self, text):
@@ -55,6 +55,10 @@ class Proxy:
             return self.ask("GET", "/readyz")[0] == 200
         except (OSError, http.client.HTTPException):
             return False
+
+    def whole(self):
+        """Ready, and every process has its name."""
+        return self.ready() and len(self.workers()) == len(self.status()["workers"])
 
     def status(self):
         return json.loads(self.ask("GET", "/api/v1/status")[1])
