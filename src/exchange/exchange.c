@@ -107,6 +107,14 @@ static void abandon(struct xchg *x, enum fault fault)
 		h2_reset(up, H2_ERR_CANCEL, fault);
 }
 
+/* The same once its head went down: what was submitted there is in its memory, which
+ * stays until the client's stream is over. */
+static void cancel(struct xchg *x, enum fault fault)
+{
+	if (x->up && !x->up->closed)
+		h2_reset(x->up, H2_ERR_CANCEL, fault);
+}
+
 static void give_up_replay(struct xchg *x)
 {
 	x->replay_lost = true;
@@ -336,7 +344,7 @@ static void stream_idle(struct xchg *x)
 	x->fault = FAULT_STREAM_IDLE;
 	x->outcome = TM_FAILED;
 	h2_reset(x->down, H2_ERR_CANCEL, FAULT_STREAM_IDLE);
-	abandon(x, FAULT_STREAM_IDLE);
+	cancel(x, FAULT_STREAM_IDLE);
 }
 
 static int64_t patience(const struct xchg *x)
@@ -411,7 +419,7 @@ static void on_request_body(struct xchg *x)
 	if (x->feature->body_limit && st->received > x->feature->body_limit && x->state <= XCHG_LOOKING) {
 		if (x->state == XCHG_STREAMING) {
 			h2_reset(st, H2_ERR_CANCEL, FAULT_BODY_TOO_LARGE);
-			abandon(x, FAULT_BODY_TOO_LARGE);
+			cancel(x, FAULT_BODY_TOO_LARGE);
 		} else {
 			abandon(x, FAULT_BODY_TOO_LARGE);
 			answer_refuse(x, FAULT_BODY_TOO_LARGE);
@@ -440,8 +448,7 @@ static void on_client_closed(struct xchg *x)
 		record_exchange(x);
 	}
 	attempt_over(x, FAULT_NONE);
-	if (x->up && !x->up->closed)
-		h2_reset(x->up, H2_ERR_CANCEL, FAULT_CLIENT_GONE);
+	cancel(x, FAULT_CLIENT_GONE);
 	if (x->looking) {
 		cache_forget(x->w->cache, x);
 		x->looking = false;

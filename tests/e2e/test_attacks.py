@@ -17,7 +17,7 @@ import pytest
 
 from conftest import Scene, World
 from lib import proc
-from lib.frames import (ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PADDED,
+from lib.frames import (ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, GOAWAY, HEADERS, PADDED,
                         PREFACE, PRIORITY, PROTOCOL_ERROR, REFUSED_STREAM, SETTINGS, STREAM_CLOSED, WINDOW_UPDATE, Raw, block, data, fetch, get,
                         headers, ping, raw, rst, settings, window)
 
@@ -392,6 +392,41 @@ def test_zero_windows_hold_nothing_up(scene, watch):
         mine = scene.seen(path="/t/zero/bytes/2000000")
         assert len(mine) == 100 and all(r.written <= 1 << 20 for r in mine)
     assert scene.a.wait(lambda: all(r.reset is not None for r in mine), 3), "the backend still sends"
+
+
+def test_data_beyond_credit(tmp_path_factory, certs):
+    """A backend that takes nothing, and a client that sends all the same (RFC 9113 6.9.1)."""
+    def behave(s):
+        s.sendall(settings([(4, 0)]) + raw(SETTINGS, ACK, 0))
+        while s.recv(65536):
+            pass
+
+    w = World(tmp_path_factory.mktemp("credit"), certs)
+    try:
+        p = w.proxy(datacenters={"a": [w.script(behave).where]}, workers=1, checks=False)
+        with Raw(p.address) as c:
+            c.run(lambda: c.settings)
+            c.send(headers(1, post(), False), *[data(1, b"x" * 16000)] * 10)
+            c.run(lambda: c.closed or c.stream(1).reset is not None)
+            assert FLOW_CONTROL_ERROR in (c.goaway, c.stream(1).reset), (c.goaway, c.stream(1))
+    finally:
+        w.end()
+
+
+def test_cut_for_its_body_after_the_answer_began(tmp_path_factory, certs):
+    """Stream after stream is cut for its body while its answer waits in shut windows: the
+    answers that got out are their own, and nothing is held."""
+    feature = {"name": "small", "tier": "core", "routes": ["/small/**"], "body_limit": "16KiB"}
+    for s in make(tmp_path_factory, certs, "cut", features=[feature]):
+        with Raw(s.address, first=[(4, 0)]) as c:
+            c.run(lambda: c.settings)
+            for sid in range(1, 101, 2):
+                c.send(headers(sid, get("/small/echo", "POST"), False))
+            c.run(lambda: all(c.stream(sid).heads for sid in range(1, 101, 2)))
+            c.send(*[data(sid, b"x" * 16384) for sid in range(1, 101, 2)], *[data(sid, b"x") for sid in range(1, 101, 2)])
+            assert c.run(lambda: all(c.stream(sid).reset is not None for sid in range(1, 101, 2))), c.goaway
+            assert c.ask(101, get("/t/status/204")).status == 204
+        assert s.a.wait(lambda: all(r.reset is not None for r in s.seen(path="/small/echo")), 3)
 
 
 def test_data_dribble(scene, watch):
