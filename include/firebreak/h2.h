@@ -115,6 +115,7 @@ struct h2_stream {
 	bool out_end;               /* nothing will be added to out */
 	bool deferred;              /* the codec waits for data */
 	bool reset_sent;            /* by h2_reset, not by the codec's own judgement */
+	bool empty_data;            /* the peer has sent DATA with nothing in it */
 	bool closed;                /* H2_CLOSED is due or delivered */
 };
 

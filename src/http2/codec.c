@@ -330,7 +330,7 @@ static int send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *h
 	st->active = clock_now();
 	took(st, length);
 	st->sent += length;
-	guard_credit_data(s, length);
+	guard_credit_data(s, length, st->out.len > 0);
 	stream_ready(st, H2_SENT);
 	return 0;
 }

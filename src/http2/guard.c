@@ -34,25 +34,30 @@ enum fault guard_charge(struct h2_session *s, enum guard_kind kind, uint32_t cos
 	return b->until - now > burst[kind] * interval ? faults[kind] : FAULT_NONE;
 }
 
-void guard_credit_data(struct h2_session *s, size_t len)
+static void credit(struct h2_session *s, enum guard_kind kind, uint32_t rate, int frames)
 {
-	struct guard_bucket *b = &s->guard.bucket[GUARD_FRAMES];
-	uint32_t rate = s->ctx->limits->frames_rate;
+	s->guard.bucket[kind].until -= frames * (CLOCK_SEC / (rate ? rate : 1));
+}
 
-	/* A dribble of tiny frames earns nothing: it is what a client asks for with
-	 * updates of one octet. */
+void guard_credit_data(struct h2_session *s, size_t len, bool held_back)
+{
+	const struct conf_limits *l = s->ctx->limits;
+
+	/* gRPC's peers measure the bandwidth with a PING for DATA that came. */
+	credit(s, GUARD_PINGS, l->pings_rate, 1);
+	/* A dribble of tiny frames earns nothing: it is what a peer asks for with updates
+	 * of one octet. */
 	if (len >= 256)
-		b->until -= 3 * (CLOCK_SEC / (rate ? rate : 1));
+		credit(s, GUARD_FRAMES, l->frames_rate, 3);
+	else if (!held_back)
+		credit(s, GUARD_FRAMES, l->frames_rate, 2);
 }
 
 void guard_credit_answer(struct h2_session *s)
 {
-	struct guard_bucket *b = &s->guard.bucket[GUARD_FRAMES];
-	uint32_t rate = s->ctx->limits->frames_rate;
-
 	/* However small an answer is, a client may give its octets back at once, for the
 	 * stream and for the connection. */
-	b->until -= 2 * (CLOCK_SEC / (rate ? rate : 1));
+	credit(s, GUARD_FRAMES, s->ctx->limits->frames_rate, 2);
 }
 
 void guard_remember_reset(struct h2_session *s, int32_t id)
@@ -122,6 +127,17 @@ void guard_open(struct h2_session *s, int32_t id)
 	}
 }
 
+/* DATA that carries nothing. One per stream is free: it is how many send trailers. */
+static enum fault empty_data(struct h2_session *s, int32_t id)
+{
+	struct h2_stream *st = s->ng ? nghttp2_session_get_stream_user_data(s->ng, id) : NULL;
+
+	if (!st || st->empty_data)
+		return guard_charge(s, GUARD_EMPTY, 1);
+	st->empty_data = true;
+	return FAULT_NONE;
+}
+
 static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_t flags, int32_t id)
 {
 	struct guard *g = &s->guard;
@@ -134,7 +150,7 @@ static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_
 		if (is_closed(s, id) || (id && id == g->client_reset))
 			return closed_stream(s, id, NGHTTP2_STREAM_CLOSED);
 		if (!(flags & NGHTTP2_FLAG_END_STREAM) && (!len || ((flags & NGHTTP2_FLAG_PADDED) && len < 2)))
-			return guard_charge(s, GUARD_EMPTY, 1);
+			return empty_data(s, id);
 		if (!(flags & NGHTTP2_FLAG_END_STREAM) && len < 8)
 			return guard_charge(s, GUARD_FRAMES, 1);
 		return FAULT_NONE;

@@ -72,8 +72,9 @@ enum fault guard_scan(struct h2_session *s, const uint8_t *data, size_t len);
 /* HEADERS on this stream are about to be read: ids only rise (RFC 9113 5.1.1). */
 void guard_open(struct h2_session *s, int32_t id);
 enum fault guard_charge(struct h2_session *s, enum guard_kind kind, uint32_t cost);
-/* DATA of this length left: WINDOW_UPDATEs in answer to it are legitimate. */
-void guard_credit_data(struct h2_session *s, size_t len);
+/* DATA of this length left: WINDOW_UPDATEs and a PING in answer to it are legitimate.
+ * held_back: more was there, but not the window for it. */
+void guard_credit_data(struct h2_session *s, size_t len, bool held_back);
 void guard_credit_answer(struct h2_session *s);
 void guard_remember_reset(struct h2_session *s, int32_t id);
 

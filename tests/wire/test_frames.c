@@ -271,6 +271,72 @@ static void goaway_frees_unprocessed(void **state)
 	wire_end(&w);
 }
 
+static void send_text(struct h2_stream *st, const char *text)
+{
+	struct buf b = { 0 };
+
+	assert_true(buf_append(&b, text, strlen(text)));
+	assert_true(h2_write(st, &b));
+	assert_true(h2_finish(st, NULL, 0));
+}
+
+/* What a busy gRPC server says about each small request (updates for both windows, a
+ * PING to measure the bandwidth, an empty DATA before the trailers) is no flood. */
+static void busy_endpoint_is_no_flood(void **state)
+{
+	static const uint8_t status[] = { 0x88 }, trailer[] = { 0, 11, 'g', 'r', 'p', 'c', '-', 's', 't', 'a', 't', 'u', 's', 1, '0' };
+	struct wire w;
+	struct seen s;
+	uint32_t i, id, len;
+
+	wire_raw_server(&w);
+	for (i = 1; i < 1200; i += 2) {
+		wire_get(&w, &s, "POST", "/", false);
+		send_text(s.stream, "small");
+		wire_turn(&w, 1);
+		raw_find(&w, 0, &id, &len);
+		w.have = 0;
+		raw_frame(&w, 8, 0, 0, "\0\0\0\5", 4);
+		raw_frame(&w, 8, 0, i, "\0\0\0\5", 4);
+		raw_frame(&w, 6, 0, 0, "12345678", 8);
+		raw_frame(&w, 1, 4, i, status, sizeof(status));
+		raw_frame(&w, 0, 0, i, NULL, 0);
+		raw_frame(&w, 1, 5, i, trailer, sizeof(trailer));
+		WIRE_UNTIL(&w, !w.up || (s.what & H2_CLOSED));
+		if (!w.up)
+			print_error("request %u: %s\n", i / 2, fault_info(w.up_fault)->word);
+		assert_non_null(w.up);
+		assert_int_equal(s.trailers, 1);
+	}
+	wire_end(&w);
+}
+
+/* Nor what a busy gRPC client says about each small answer. */
+static void busy_client_is_no_flood(void **state)
+{
+	struct wire w;
+	uint32_t i, id, len;
+
+	wire_raw_client(&w, false);
+	w.silent = true;
+	for (i = 1; i < 1200; i += 2) {
+		raw_request(&w, i, true);
+		WIRE_UNTIL(&w, w.count == (int)(i + 1) / 2);
+		assert_true(h2_respond(w.served[(w.count - 1) % 64].stream, (struct h2_field[]){ wire_field(":status", "200") }, 1, false));
+		send_text(w.served[(w.count - 1) % 64].stream, "small");
+		wire_turn(&w, 1);
+		raw_find(&w, 0, &id, &len);
+		w.have = 0;
+		raw_frame(&w, 8, 0, 0, "\0\0\0\5", 4);
+		raw_frame(&w, 6, 0, 0, "12345678", 8);
+		wire_turn(&w, 1);
+		if (!w.down)
+			print_error("request %u: %s\n", i / 2, fault_info(w.down_fault)->word);
+		assert_non_null(w.down);
+	}
+	wire_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -278,7 +344,8 @@ int main(void)
 		cmocka_unit_test(reset_in_the_same_segment_costs_nothing), cmocka_unit_test(made_you_reset_is_cut_off),
 		cmocka_unit_test(continuation_flood), cmocka_unit_test(closed_streams), cmocka_unit_test(head_limits),
 		cmocka_unit_test(http1_is_told), cmocka_unit_test(preface_in_pieces), cmocka_unit_test(hostile_server),
-		cmocka_unit_test(goaway_frees_unprocessed),
+		cmocka_unit_test(goaway_frees_unprocessed), cmocka_unit_test(busy_endpoint_is_no_flood),
+		cmocka_unit_test(busy_client_is_no_flood),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
