@@ -111,6 +111,7 @@ struct h2_stream {
 	bool announced;             /* server: on_stream was called */
 	bool responded;             /* server: the final head was submitted */
 	bool body_expected;         /* set by the handler: a stalled body is worth an H2_STALLED */
+	bool tunnel;                /* set by the handler: either side may end alone (RFC 9113 8.5) */
 	bool remote_end;            /* the peer has finished */
 	bool out_end;               /* nothing will be added to out */
 	bool deferred;              /* the codec waits for data */
@@ -187,7 +188,7 @@ int64_t h2_ping_pending(const struct h2_session *s); /* 0: none */
 /* Client: opens a stream. NULL: no room or memory (*why). `end`: no body follows. */
 struct h2_stream *h2_request(struct h2_session *s, const struct h2_field *field, size_t n, bool end, void *user, enum fault *why);
 /* Server: the final head, once. `end`: nothing follows; if the request is still
- * coming, it is stopped with RST_STREAM(NO_ERROR) after the answer left. */
+ * coming, it is stopped with RST_STREAM(NO_ERROR) after the answer left (not a tunnel's). */
 bool h2_respond(struct h2_stream *st, const struct h2_field *field, size_t n, bool end);
 bool h2_interim(struct h2_stream *st, const struct h2_field *field, size_t n);
 struct h2_head *h2_interim_take(struct h2_stream *st);

@@ -198,7 +198,7 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
 		return 0;
 	st->active = clock_now();
 	st->received += len;
-	if (s->ctx->server && st->responded && st->out_end) {
+	if (s->ctx->server && st->responded && st->out_end && !st->tunnel) {
 		h2_consume(st, len); /* answered without needing the body */
 		return 0;
 	}
@@ -218,6 +218,8 @@ static enum fault closing_fault(const struct h2_session *s, const struct h2_stre
 		return code == NGHTTP2_NO_ERROR ? FAULT_NONE : FAULT_CLIENT_RESET;
 	if (st->remote_end && code == NGHTTP2_NO_ERROR)
 		return FAULT_NONE;
+	if (st->id > s->sent_id && s->goaway_received) /* the codec held it back */
+		return FAULT_UPSTREAM_GOAWAY;
 	if (code == NGHTTP2_REFUSED_STREAM)
 		return s->goaway_received ? FAULT_UPSTREAM_GOAWAY : FAULT_UPSTREAM_REFUSED;
 	return FAULT_UPSTREAM_RESET;
@@ -243,13 +245,15 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
 	switch (frame->hd.type) {
 	case NGHTTP2_HEADERS:
 	case NGHTTP2_DATA:
+		if (frame->hd.stream_id > s->sent_id)
+			s->sent_id = frame->hd.stream_id;
 		if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) || !s->ctx->server)
 			return 0;
 		guard_credit_answer(s);
 		st = find(s, frame->hd.stream_id);
 		/* The answer is complete and the request is not: stop it (RFC 9113 8.1).
 		 * Only now: a reset queued earlier would overtake the answer. */
-		if (st && !st->remote_end) {
+		if (st && !st->remote_end && !st->tunnel) {
 			st->reset_sent = true;
 			guard_remember_reset(s, st->id);
 			nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
@@ -287,7 +291,8 @@ ssize_t codec_read_body(nghttp2_session *ng, int32_t id, uint8_t *out, size_t le
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
 		if (st->out_trailers) {
 			*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-			nghttp2_submit_trailer(ng, id, (const nghttp2_nv *)st->out_trailers->field, st->out_trailers->count);
+			if (nghttp2_submit_trailer(ng, id, (const nghttp2_nv *)st->out_trailers->field, st->out_trailers->count))
+				return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 		}
 	}
 	return (ssize_t)n;

@@ -57,6 +57,7 @@ struct h2_session {
 	void *frame;            /* the codec's frame buffer */
 	bool frame_used;        /* and whether it may hold a page */
 	int32_t last_id;        /* highest stream the peer opened (server) */
+	int32_t sent_id;        /* client: highest stream whose HEADERS have left the codec */
 	uint32_t opened;        /* how many it opened; all up to last_id, if it left none out */
 	uint32_t held;          /* header octets held by streams */
 	int64_t since;          /* connection accepted or begun */

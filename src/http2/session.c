@@ -252,6 +252,8 @@ static void on_closed(void *user, enum fault fault)
 
 		if (st->reset_sent && st->fault != FAULT_NONE)
 			f = st->fault;
+		else if (f == FAULT_UPSTREAM_CLOSED && st->id > s->sent_id)
+			f = FAULT_UPSTREAM_GOAWAY; /* never said, so never processed */
 		stream_closed(st, f);
 	}
 	session_dispatch(s);

@@ -219,7 +219,8 @@ static void resume(struct h2_stream *st)
 	if (!st->deferred)
 		return;
 	st->deferred = false;
-	nghttp2_session_resume_data(st->session->ng, st->id);
+	if (nghttp2_session_resume_data(st->session->ng, st->id) == NGHTTP2_ERR_NOMEM)
+		h2_close(st->session, FAULT_NO_MEMORY);
 	h2_wake(st->session);
 }
 
@@ -261,8 +262,8 @@ void h2_reset(struct h2_stream *st, uint32_t code, enum fault fault)
 		return;
 	st->reset_sent = true;
 	st->fault = fault;
-	if (st->session->ng)
-		nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id, code);
+	if (st->session->ng && nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id, code))
+		h2_close(st->session, FAULT_NO_MEMORY); /* or it would stay for ever */
 	h2_wake(st->session);
 }
 
@@ -271,6 +272,7 @@ void h2_consume(struct h2_stream *st, size_t n)
 	st->consumed += n;
 	if (st->closed || st->remote_end || !st->session->ng)
 		return;
-	nghttp2_session_consume_stream(st->session->ng, st->id, n);
+	if (nghttp2_session_consume_stream(st->session->ng, st->id, n) == NGHTTP2_ERR_NOMEM)
+		h2_close(st->session, FAULT_NO_MEMORY);
 	h2_wake(st->session);
 }

@@ -2,6 +2,7 @@
 /* Raw frames against a session: floods are cut off with the fault that names them,
  * protocol breaches end with the code RFC 9113 gives. */
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include "wire.h"
 
@@ -271,6 +272,26 @@ static void goaway_frees_unprocessed(void **state)
 	wire_end(&w);
 }
 
+/* What the codec never said was never processed: any request may be tried elsewhere. */
+static void unsent_is_unprocessed(void **state)
+{
+	struct wire w;
+	struct seen s;
+
+	wire_raw_server(&w);
+	raw_frame(&w, 7, 0, 0, "\0\0\0\0\0\0\0\0", 8);
+	wire_get(&w, &s, "POST", "/", false);
+	WIRE_UNTIL(&w, s.what & H2_CLOSED);
+	assert_int_equal(s.fault, FAULT_UPSTREAM_GOAWAY);
+	wire_end(&w);
+	wire_raw_server(&w);
+	shutdown(w.raw, SHUT_WR);
+	wire_get(&w, &s, "POST", "/", false);
+	WIRE_UNTIL(&w, s.what & H2_CLOSED);
+	assert_int_equal(s.fault, FAULT_UPSTREAM_GOAWAY);
+	wire_end(&w);
+}
+
 static void send_text(struct h2_stream *st, const char *text)
 {
 	struct buf b = { 0 };
@@ -344,7 +365,8 @@ int main(void)
 		cmocka_unit_test(reset_in_the_same_segment_costs_nothing), cmocka_unit_test(made_you_reset_is_cut_off),
 		cmocka_unit_test(continuation_flood), cmocka_unit_test(closed_streams), cmocka_unit_test(head_limits),
 		cmocka_unit_test(http1_is_told), cmocka_unit_test(preface_in_pieces), cmocka_unit_test(hostile_server),
-		cmocka_unit_test(goaway_frees_unprocessed), cmocka_unit_test(busy_endpoint_is_no_flood),
+		cmocka_unit_test(goaway_frees_unprocessed), cmocka_unit_test(unsent_is_unprocessed),
+		cmocka_unit_test(busy_endpoint_is_no_flood),
 		cmocka_unit_test(busy_client_is_no_flood),
 	};
 
