@@ -75,7 +75,7 @@ struct builder {
 
 static void put(struct builder *b, enum h2_token token, const char *value)
 {
-	if (!value) {
+	if (!value || !b->field) {
 		b->failed = true;
 		return;
 	}

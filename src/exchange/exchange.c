@@ -13,7 +13,8 @@
  *      │                 └──miss──▶ decide        ▲
  *      └──refuse──────────────────────────────────┘
  *
- * The client leaves first: then the attempt is cancelled and the rest swallowed.
+ * The client leaves first: then the attempt is cancelled and the rest swallowed. Only a
+ * tunnel that both sides have ended may deliver what is queued.
  * Nothing is freed while a stream that points here is open (settle).
  */
 #include <stdlib.h>
@@ -148,6 +149,21 @@ static void forward_body(struct xchg *x)
 		h2_reset(x->up, H2_ERR_CANCEL, FAULT_NO_MEMORY);
 }
 
+/* What an earlier attempt was sent of the request body, once more. */
+static bool send_replay(struct xchg *x)
+{
+	const struct buf_block *b;
+	struct buf copy = { 0 };
+
+	for (b = x->replay.head; b; b = b->next) {
+		if (!buf_append(&copy, b->data + b->start, b->end - b->start)) {
+			buf_clear(&copy);
+			return false;
+		}
+	}
+	return h2_write(x->up, &copy);
+}
+
 static void finish_request(struct xchg *x)
 {
 	struct h2_field *t = NULL;
@@ -156,6 +172,12 @@ static void finish_request(struct xchg *x)
 	if (x->down->trailers)
 		t = trailers_pass(x->down, x->down->trailers, &n);
 	h2_finish(x->up, t, n);
+}
+
+/* How long a response head may take. */
+static int64_t patience(const struct xchg *x)
+{
+	return (x->feature->long_lived || x->connect ? x->feature->stream_idle_ms : x->feature->timeout_ms) * CLOCK_MS;
 }
 
 static uint64_t affinity(struct xchg *x)
@@ -167,12 +189,9 @@ static uint64_t affinity(struct xchg *x)
 
 static enum fault start_attempt(struct xchg *x)
 {
-	bool replaying = x->replay.len > 0;
 	bool whole = x->down->remote_end && !x->down->trailers && !x->down->received;
 	enum fault why = FAULT_NONE;
-	struct buf copy = { 0 };
-	struct iovec iov[64];
-	int i, n, endpoint = -1;
+	int endpoint = -1;
 
 	if (!x->want.hash) {
 		x->want.hash = affinity(x);
@@ -182,6 +201,7 @@ static enum fault start_attempt(struct xchg *x)
 		snapshot_put(x->via);
 		x->via = snapshot_get(x->w->snap);
 		x->want.tried = 0;
+		x->endpoint = -1;
 	}
 	x->up = dc_pool_request(x->w->pool, &x->want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
 	x->ask.attempts++;
@@ -199,16 +219,11 @@ static enum fault start_attempt(struct xchg *x)
 	tm_add(&x->w->part->tm, TM_UPSTREAM_ATTEMPTS, 1);
 	if (x->ask.attempts > 1)
 		tm_add(&x->w->part->tm, TM_UPSTREAM_RETRIES, 1);
-	if (replaying) {
-		n = buf_iov(&x->replay, iov, 64);
-		for (i = 0; i < n; i++) {
-			if (!buf_append(&copy, iov[i].iov_base, iov[i].iov_len)) {
-				buf_clear(&copy);
-				abandon(x, FAULT_NO_MEMORY);
-				return FAULT_NO_MEMORY;
-			}
-		}
-		h2_write(x->up, &copy);
+	if (!x->timer.deadline) /* it ran out while recent state was looked for */
+		net_timer_arm(x->w->loop, &x->timer, x->attempt_at + patience(x));
+	if (!send_replay(x)) {
+		abandon(x, FAULT_NO_MEMORY);
+		return FAULT_NO_MEMORY;
 	}
 	forward_body(x);
 	if (x->down->remote_end && !whole)
@@ -224,7 +239,7 @@ static bool retry_allowed(struct xchg *x, enum fault fault)
 
 	if (kind == FAULT_RETRY_NEVER || (kind == FAULT_RETRY_IDEMPOTENT && !x->idempotent))
 		return false;
-	if (x->ask.attempts >= r->tries || x->connect || (x->replay_lost && x->down->received))
+	if (x->ask.attempts >= r->tries || (x->connect && kind != FAULT_RETRY_SAFE) || (x->replay_lost && x->down->received))
 		return false;
 	/* Refused unprocessed by the only endpoint there is: that one may be asked again. */
 	if (kind == FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter && x->endpoint >= 0 &&
@@ -347,11 +362,6 @@ static void stream_idle(struct xchg *x)
 	cancel(x, FAULT_STREAM_IDLE);
 }
 
-static int64_t patience(const struct xchg *x)
-{
-	return (x->feature->long_lived || x->connect ? x->feature->stream_idle_ms : x->feature->timeout_ms) * CLOCK_MS;
-}
-
 static void on_timer(struct net_timer *t)
 {
 	struct xchg *x = list_entry(t, struct xchg, timer);
@@ -374,6 +384,8 @@ static void on_timer(struct net_timer *t)
 		decide(x);
 	} else if (x->state == XCHG_STREAMING) {
 		stream_idle(x);
+	} else if (x->state == XCHG_OVER && x->up) { /* a tunnel whose last octets nobody takes */
+		h2_reset(x->up, H2_ERR_CANCEL, FAULT_STREAM_IDLE);
 	}
 	settle(x);
 }
@@ -448,7 +460,10 @@ static void on_client_closed(struct xchg *x)
 		record_exchange(x);
 	}
 	attempt_over(x, FAULT_NONE);
-	cancel(x, FAULT_CLIENT_GONE);
+	if (x->up && !x->up->closed && f == FAULT_NONE && x->down->tunnel)
+		net_timer_arm(x->w->loop, &x->timer, clock_now() + x->feature->stream_idle_ms * CLOCK_MS);
+	else
+		cancel(x, FAULT_CLIENT_GONE);
 	if (x->looking) {
 		cache_forget(x->w->cache, x);
 		x->looking = false;
@@ -512,6 +527,7 @@ static void on_head(struct xchg *x, bool end)
 	attempt_over(x, FAULT_NONE);
 	response_capture_begin(x, up->head);
 	f = response_fields(x, up->head, &n);
+	x->down->tunnel = x->connect && x->status < 300;
 	if (!h2_respond(x->down, f, n, end))
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_INTERNAL);
 	else if (!end)
@@ -564,6 +580,7 @@ static void on_attempt_closed(struct xchg *x)
 		x->outcome = TM_FAILED;
 		h2_reset(x->down, H2_ERR_INTERNAL, f);
 	}
+	x->down->tunnel = false; /* nobody is there for the rest */
 }
 
 void xchg_on_up(struct h2_stream *st, uint32_t what)

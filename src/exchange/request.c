@@ -183,13 +183,15 @@ static void read_other(struct xchg *x, const struct h2_field *f)
 	}
 	if (f->token == H2_RANGE)
 		x->request_range = true;
-	if (f->token == H2_AUTHORIZATION)
-		x->authorized = true;
+	if (f->token == H2_AUTHORIZATION || f->token == H2_COOKIE)
+		x->authorized = true; /* a cookie is most often a session */
 	if (f->name[0] != 'a')
 		return;
 	for (i = 0; i < 3; i++) {
-		if (named(f, vary[i]))
-			x->vary[i] = f;
+		if (!named(f, vary[i]))
+			continue;
+		x->unkeyed |= x->vary[i] != NULL; /* said twice: which one the backend heard nobody knows */
+		x->vary[i] = f;
 	}
 }
 
@@ -213,10 +215,35 @@ static bool traceparent_valid(const struct h2_field *f)
 	return memcmp(f->value + 3, "00000000000000000000000000000000", 32) && memcmp(f->value + 36, "0000000000000000", 16);
 }
 
-struct forwarded {
-	const struct h2_field *xff, *forwarded;
-	bool proto, id, traced;
+struct text {
+	const char *at;
+	size_t len;
 };
+
+struct forwarded {
+	struct text xff, forwarded;
+	bool proto, id, traced, failed;
+};
+
+/* A list goes on in the next line of its field (RFC 9110 5.3), and with our own element.
+ * Never shortened: a client decides how long it is, and its end is what is trusted. */
+static bool list_add(struct xchg *x, struct text *list, const char *text, size_t len)
+{
+	char *all;
+
+	if (!list->len) {
+		*list = (struct text){ text, len };
+		return true;
+	}
+	all = arena_alloc(&x->down->arena, list->len + 2 + len);
+	if (!all)
+		return false;
+	memcpy(all, list->at, list->len);
+	memcpy(all + list->len, ", ", 2);
+	memcpy(all + list->len + 2, text, len);
+	*list = (struct text){ all, list->len + 2 + len };
+	return true;
+}
 
 /* True when the field goes on as it is. */
 static bool pass(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
@@ -241,11 +268,11 @@ static bool pass(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
 		return f->value_len == 8 && !strncasecmp((const char *)f->value, "trailers", 8);
 	case H2_X_FORWARDED_FOR:
 		if (trusted)
-			fw->xff = f;
+			fw->failed |= !list_add(x, &fw->xff, (const char *)f->value, f->value_len);
 		return false;
 	case H2_FORWARDED:
 		if (trusted)
-			fw->forwarded = f;
+			fw->failed |= !list_add(x, &fw->forwarded, (const char *)f->value, f->value_len);
 		return false;
 	case H2_X_FORWARDED_PROTO:
 		fw->proto |= trusted;
@@ -274,12 +301,7 @@ static struct h2_field *add(struct xchg *x, enum h2_token token, const char *val
 	return f;
 }
 
-static const char *append_to(struct xchg *x, const struct h2_field *old, const char *text)
-{
-	return old ? arena_printf(&x->down->arena, "%.*s, %s", (int)old->value_len, old->value, text) : text;
-}
-
-static enum fault add_ours(struct xchg *x, const struct forwarded *fw)
+static enum fault add_ours(struct xchg *x, struct forwarded *fw)
 {
 	const struct conf_headers *h = &x->snap->conf->headers;
 	const char *text;
@@ -287,25 +309,21 @@ static enum fault add_ours(struct xchg *x, const struct forwarded *fw)
 	if (h->via)
 		add(x, H2_VIA, "2 firebreak", 11);
 	if (h->x_forwarded) {
-		text = append_to(x, fw->xff, x->client->text);
-		if (!text)
+		if (!list_add(x, &fw->xff, x->client->text, strlen(x->client->text)))
 			return FAULT_NO_MEMORY;
-		add(x, H2_X_FORWARDED_FOR, text, strlen(text));
 		if (!fw->proto)
 			add(x, H2_X_FORWARDED_PROTO, x->client->tls ? "https" : "http", x->client->tls ? 5 : 4);
-	} else if (fw->xff) {
-		x->field[x->fields++] = *fw->xff;
 	}
+	if (fw->xff.len)
+		add(x, H2_X_FORWARDED_FOR, fw->xff.at, fw->xff.len);
 	if (h->forwarded) { /* RFC 7239: an IPv6 address is bracketed and quoted */
 		text = arena_printf(&x->down->arena, strchr(x->client->text, ':') ? "for=\"[%s]\";proto=%s" : "for=%s;proto=%s",
 				    x->client->text, x->client->tls ? "https" : "http");
-		text = text ? append_to(x, fw->forwarded, text) : NULL;
-		if (!text)
+		if (!text || !list_add(x, &fw->forwarded, text, strlen(text)))
 			return FAULT_NO_MEMORY;
-		add(x, H2_FORWARDED, text, strlen(text));
-	} else if (fw->forwarded) {
-		x->field[x->fields++] = *fw->forwarded;
 	}
+	if (fw->forwarded.len)
+		add(x, H2_FORWARDED, fw->forwarded.at, fw->forwarded.len);
 	if (h->request_id && !fw->id)
 		add(x, H2_X_REQUEST_ID, x->id, 16)->flags |= H2_FIELD_SENSITIVE; /* unique: not for the HPACK table */
 	return FAULT_NONE;
@@ -346,7 +364,7 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 		if (pass(x, f, &fw))
 			x->field[x->fields++] = *f;
 	}
-	return add_ours(x, &fw);
+	return fw.failed ? FAULT_NO_MEMORY : add_ours(x, &fw);
 }
 
 static void make_id(struct xchg *x)
@@ -371,9 +389,10 @@ enum fault request_read(struct xchg *x)
 	/* A request that cannot be read is still accounted for: as one nobody named. */
 	x->feature = &x->snap->conf->feature[x->snap->conf->features - 1];
 	x->ask.feature = (uint8_t)(x->snap->conf->features - 1);
+	collect(x->down->head, &p);
+	x->is_head = same(p.method, "HEAD"); /* so is the answer's shape, whatever else is wrong */
 	if (x->down->fault == FAULT_HEAD_TOO_LARGE)
 		return FAULT_HEAD_TOO_LARGE;
-	collect(x->down->head, &p);
 	if (!p.method)
 		return FAULT_BAD_REQUEST;
 	x->method = (const char *)p.method->value;
@@ -383,7 +402,6 @@ enum fault request_read(struct xchg *x)
 		return FAULT_CONNECT_UNWANTED;
 	if (!p.path || !p.scheme || (!same(p.scheme, "http") && !same(p.scheme, "https")))
 		return FAULT_BAD_REQUEST;
-	x->is_head = same(p.method, "HEAD");
 	x->ask.readable = x->is_head || same(p.method, "GET");
 	x->idempotent = method_idempotent(x->method, x->method_len);
 	f = read_host(x, &p, host, sizeof(host), &host_len);
@@ -404,7 +422,7 @@ bool request_key(struct xchg *x, struct cache_key *key)
 	size_t n;
 	int i;
 
-	if (!x->feature->keep_state || !x->ask.readable || (!x->feature->shared_state && !x->identity_len))
+	if (!x->feature->keep_state || !x->ask.readable || x->unkeyed || (!x->feature->shared_state && !x->identity_len))
 		return false;
 	if (x->authority->value_len >= sizeof(vary))
 		return false;

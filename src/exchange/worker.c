@@ -296,19 +296,22 @@ static void finish(struct worker *w)
 	struct list *node;
 	size_t i;
 
-	/* What is still open is told so; two turns carry the GOAWAYs out. */
-	while ((node = list_first(&w->down.sessions)) && w->draining) {
-		h2_close(h2_session_from_node(node), FAULT_SHUTTING_DOWN);
-		net_loop_turn(w->loop, 0);
+	/* Nobody may still ask for what is taken down below: no new clients, and who is here
+	 * is told so and closed. */
+	for (i = 0; i < CONF_MAX_LISTENERS; i++) {
+		net_listener_destroy(w->listener[i]);
+		w->listener[i] = NULL;
 	}
+	downstream_finish(w);
+	for (node = w->down.sessions.next; node != &w->down.sessions; node = node->next)
+		h2_close(h2_session_from_node(node), FAULT_SHUTTING_DOWN);
+	net_loop_turn(w->loop, 0);
 	dc_pool_shutdown(w->pool);
 	net_loop_turn(w->loop, 0);
 	net_loop_hook(w->loop, NULL, NULL);
 	dc_pool_destroy(w->pool);
 	cache_destroy(w->cache);
 	rds_destroy(w->rds);
-	for (i = 0; i < CONF_MAX_LISTENERS; i++)
-		net_listener_destroy(w->listener[i]);
 	net_unwatch(w->commands);
 	net_loop_turn(w->loop, 0);
 	net_loop_destroy(w->loop);

@@ -42,6 +42,11 @@ static void watch(struct seen *s, struct h2_stream *st, uint32_t what)
 		s->status = st->head->status;
 		s->fields = st->head->count;
 	}
+	if ((what & H2_INTERIM) && st->interim) {
+		const struct h2_field *f = &st->interim->field[st->interim->count - 1];
+
+		snprintf(s->hint, sizeof(s->hint), "%.*s", (int)f->value_len, f->value);
+	}
 	if ((what & H2_BODY) && st->in.len)
 		take_body(s, st);
 	if (what & H2_TRAILERS)
@@ -114,7 +119,7 @@ static void hook(void *arg)
 	h2_pump_all(&w->server);
 }
 
-static void init(struct wire *w)
+void wire_init(struct wire *w)
 {
 	memset(w, 0, sizeof(*w));
 	current = w;
@@ -148,7 +153,7 @@ void wire_join(struct wire *w)
 {
 	int fd[2];
 
-	init(w);
+	wire_init(w);
 	pair(fd);
 	w->down = h2_adopt(&w->server, fd[0], w);
 	w->up = h2_adopt(&w->client, fd[1], w);
@@ -159,7 +164,7 @@ void wire_raw_client(struct wire *w, bool bare)
 {
 	int fd[2];
 
-	init(w);
+	wire_init(w);
 	pair(fd);
 	w->down = h2_adopt(&w->server, fd[0], w);
 	w->raw = fd[1];
@@ -175,7 +180,7 @@ void wire_raw_server(struct wire *w)
 {
 	int fd[2];
 
-	init(w);
+	wire_init(w);
 	pair(fd);
 	w->up = h2_adopt(&w->client, fd[0], w);
 	w->raw = fd[1];

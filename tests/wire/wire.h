@@ -27,6 +27,7 @@ struct seen {
 	int fields, trailers;
 	enum fault fault;
 	uint32_t error_code;
+	char hint[64];            /* the last field of an interim answer */
 	bool keep;                /* do not take body: back-pressure */
 	bool echo;                /* server: answer with what comes */
 };
@@ -47,6 +48,8 @@ struct wire {
 	size_t have;
 };
 
+/* A loop and two contexts, nothing joined yet. */
+void wire_init(struct wire *w);
 /* Two sessions joined. */
 void wire_join(struct wire *w);
 /* A server session with raw bytes at the other end (preface sent unless `bare`). */

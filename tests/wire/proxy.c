@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+#include "proxy.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const unsigned char secret[80] = "s";
+
+static void hook(void *arg)
+{
+	struct proxy *p = arg;
+
+	h2_pump_all(&p->w.client);
+	h2_pump_all(&p->w.server);
+	h2_pump_all(&p->worker.down);
+	dc_pool_pump(p->worker.pool);
+}
+
+static void on_accept(void *user, struct net_accepted a)
+{
+	struct proxy *p = user;
+
+	if (!p->raw) {
+		p->w.down = h2_accept(&p->w.server, a.fd, &a.peer, NULL, &p->w);
+		return;
+	}
+	assert_int_equal(p->w.raw, -1);
+	p->w.raw = a.fd;
+	raw_frame(&p->w, 4, 0, 0, NULL, 0);
+}
+
+static const struct conf *load(struct proxy *p, const char *features)
+{
+	struct conf_errors *errors = conf_errors_create();
+	const struct conf *conf;
+	char text[4096];
+	int n = snprintf(text, sizeof(text),
+			 "listen:\n  - address: \"127.0.0.1:1\"\n"
+			 "datacenters:\n  - name: a\n    endpoints: [\"unix:%s\"]\n"
+			 "limits: { upstream_spares: 0 }\n"
+			 "retry: { connect_timeout: 60s, ping_after: 60s, ping_timeout: 60s, ping_idle: 600s, ping_idle_timeout: 60s, body: 4MiB }\n"
+			 "features:\n%s",
+			 p->path, *features ? features : "  - name: all\n    tier: core\n    routes: [\"/**\"]\n");
+
+	conf = conf_load("proxy", text, (size_t)n, errors);
+	if (!conf)
+		conf_errors_print(errors, "proxy", stderr);
+	assert_non_null(conf);
+	conf_errors_destroy(errors);
+	return conf;
+}
+
+static void start_worker(struct proxy *p, const struct conf *conf)
+{
+	static struct board *board;
+	struct worker *w = &p->worker;
+	char why[256];
+
+	if (!board)
+		board = board_create(1);
+	w->board = board;
+	w->part = board_worker(board, 0);
+	w->loop = p->w.loop;
+	w->secret = secret;
+	w->random = 1;
+	w->snap = snapshot_create(conf, secret, why);
+	assert_non_null(w->snap);
+	((struct conf *)(uintptr_t)conf)->generation = 1;
+	snapshot_default_live(w->snap, &w->live);
+	assert_true(downstream_init(w));
+	h2_context_init(&w->down, w->loop, &conf->limits, true);
+	w->down.connect_protocol = w->snap->connect_protocol;
+	w->down.handler = (struct h2_handler){ xchg_on_stream, xchg_on_down };
+	w->down.owner.on_closed = downstream_closed;
+	w->pool = dc_pool_create(w->loop, conf, &w->live, w->part, xchg_on_up);
+	w->cache = cache_create(conf, secret, NULL, &w->part->tm);
+	assert_true(w->pool && w->cache);
+}
+
+void proxy_start(struct proxy *p, const char *features, bool raw)
+{
+	static int number;
+	char address[80], why[256];
+
+	memset(p, 0, sizeof(*p));
+	wire_init(&p->w);
+	p->raw = raw;
+	snprintf(p->path, sizeof(p->path), "/tmp/firebreak-wire-%d-%d", (int)getpid(), number++);
+	snprintf(address, sizeof(address), "unix:%s", p->path);
+	p->listen_fd = net_listen_open(address, why, sizeof(why));
+	assert_true(p->listen_fd >= 0);
+	p->listener = net_listener_create(p->w.loop, p->listen_fd, on_accept, p);
+	start_worker(p, load(p, features));
+	net_loop_hook(p->w.loop, hook, p);
+	proxy_client(p);
+}
+
+void proxy_client(struct proxy *p)
+{
+	struct net_addr peer = { .len = 0 };
+	int fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	p->client = calloc(1, sizeof(*p->client));
+	p->client->w = &p->worker;
+	memcpy(p->client->text, "unknown", 8);
+	p->client->session = h2_accept(&p->worker.down, fd[0], &peer, NULL, p->client);
+	p->w.up = h2_adopt(&p->w.client, fd[1], &p->w);
+	assert_true(p->client->session && p->w.up);
+	wire_turn(&p->w, 3);
+}
+
+void proxy_reload(struct proxy *p, const char *features)
+{
+	struct worker *w = &p->worker;
+	const struct conf *conf = load(p, features);
+	struct snapshot *old = w->snap;
+	char why[256];
+
+	((struct conf *)(uintptr_t)conf)->generation = old->conf->generation + 1;
+	w->snap = snapshot_create(conf, secret, why);
+	assert_non_null(w->snap);
+	snapshot_default_live(w->snap, &w->live);
+	w->down.limits = &conf->limits;
+	dc_pool_reconfigure(w->pool, conf, w->part);
+	cache_configure(w->cache, conf, NULL);
+	snapshot_put(old);
+}
+
+void proxy_end(struct proxy *p)
+{
+	struct list *node;
+
+	if (p->w.up)
+		h2_close(p->w.up, FAULT_UPSTREAM_GONE);
+	wire_turn(&p->w, 5);
+	assert_true(list_empty(&p->worker.down.sessions));
+	while ((node = list_first(&p->w.server.sessions))) {
+		h2_close(h2_session_from_node(node), FAULT_SHUTTING_DOWN);
+		wire_turn(&p->w, 1);
+	}
+	if (p->w.raw >= 0)
+		close(p->w.raw);
+	p->w.raw = -1;
+	wire_turn(&p->w, 5);
+	assert_int_equal(p->worker.exchanges, 0);
+	net_loop_hook(p->w.loop, NULL, NULL);
+	dc_pool_destroy(p->worker.pool);
+	cache_destroy(p->worker.cache);
+	net_listener_destroy(p->listener);
+	wire_turn(&p->w, 2);
+	if (p->listen_fd >= 0)
+		close(p->listen_fd);
+	unlink(p->path);
+	snapshot_put(p->worker.snap);
+	net_loop_destroy(p->w.loop);
+	assert_int_equal(buf_memory(), 0);
+}

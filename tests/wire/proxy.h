@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker's request path on a wire: client session, exchange, upstream pool and a
+ * backend in one process and one loop, joined by a socket pair and a Unix socket.
+ */
+#ifndef PROXY_H
+#define PROXY_H
+
+#include "wire.h"
+
+#include "../../src/exchange/xchg_private.h"
+
+struct proxy {
+	struct wire w; /* w.up: the client's session; w.server: the backend's; w.raw: its raw end */
+	struct worker worker;
+	struct downstream *client;
+	struct net_listener *listener;
+	char path[64];
+	int listen_fd;
+	bool raw;      /* the backend's end is left to the test; its SETTINGS are sent */
+};
+
+/* `features`: their YAML, "" for one that takes everything. */
+void proxy_start(struct proxy *p, const char *features, bool raw);
+/* A client session to the proxy. */
+void proxy_client(struct proxy *p);
+/* The configuration is replaced by one with these features. */
+void proxy_reload(struct proxy *p, const char *features);
+void proxy_end(struct proxy *p);
+
+#endif

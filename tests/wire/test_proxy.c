@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* The whole request path with scripted ends: what goes wrong between two sessions. */
+#include "proxy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static void get_passes(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	proxy_start(&p, "", false);
+	wire_get(&p.w, &s, "GET", "/a", true);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
+	assert_string_equal(p.w.served[0].path, "/a");
+	proxy_end(&p);
+}
+
+#define ALL "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    body_limit: unlimited\n"
+
+static const struct h2_field ok[] = { { .name = (const uint8_t *)":status", .value = (const uint8_t *)"200", .name_len = 7,
+					.value_len = 3, .flags = H2_FIELD_KEEP, .token = H2_STATUS } };
+
+static struct h2_stream *ask(struct proxy *p, struct seen *s, const struct h2_field *field, size_t n, bool end)
+{
+	enum fault why;
+
+	memset(s, 0, sizeof(*s));
+	s->stream = h2_request(p->w.up, field, n, end, s, &why);
+	assert_non_null(s->stream);
+	wire_turn(&p->w, 1);
+	return s->stream;
+}
+
+static void write_some(struct h2_stream *st, size_t len, bool end)
+{
+	struct buf b = { 0 };
+	char *data = malloc(len);
+
+	memset(data, 'x', len);
+	assert_true(buf_append(&b, data, len));
+	assert_true(h2_write(st, &b));
+	if (end)
+		assert_true(h2_finish(st, NULL, 0));
+	free(data);
+}
+
+/* The second attempt gets all of a body that was kept, however many pieces it has. */
+static void replay_is_whole(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	proxy_start(&p, ALL, false);
+	p.w.silent = true;
+	wire_get(&p.w, &s, "PUT", "/a", false);
+	write_some(s.stream, 3000000, true);
+	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_END);
+	h2_reset(p.w.served[0].stream, H2_ERR_REFUSED_STREAM, FAULT_OVERLOADED);
+	WIRE_UNTIL(&p.w, p.w.served[1].what & H2_END);
+	assert_int_equal(p.w.served[1].body, 3000000);
+	h2_respond(p.w.served[1].stream, ok, 1, true);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
+	proxy_end(&p);
+}
+
+/* An interim answer, and its attempt ends in the same segment: what the client reads are
+ * its octets, not those of whoever got the memory next. */
+static void interim_outlives_its_attempt(void **state)
+{
+	static const uint8_t interim[] = { 8, 3, '1', '0', '3', 0, 4, 'l', 'i', 'n', 'k', 9, 't', 'h', 'e', ' ', 'v', 'a', 'l', 'u', 'e' };
+	static char padding[2100];
+	uint8_t both[9 + sizeof(interim) + 13] = { 0, 0, sizeof(interim), 1, 4, 0, 0, 0, 1 };
+	static const uint8_t reset[13] = { 0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 2 };
+	struct proxy p;
+	struct seen s;
+	size_t pad;
+	uint32_t id, len;
+
+	memcpy(both + 9, interim, sizeof(interim));
+	memcpy(both + 9 + sizeof(interim), reset, sizeof(reset));
+	memset(padding, 'p', sizeof(padding) - 1);
+	for (pad = 0; pad < 2000; pad += 100) {
+		struct h2_field f[5] = { wire_field(":method", "POST"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+					 wire_field(":path", "/"), wire_field("x-padding", padding + sizeof(padding) - 1 - pad) };
+
+		proxy_start(&p, "", true);
+		ask(&p, &s, f, 5, true);
+		WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+		raw_send(&p.w, both, sizeof(both));
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(s.status, 502);
+		assert_string_equal(s.hint, "the value");
+		proxy_end(&p);
+	}
+}
+
+/* A tunnel's ends close one by one (RFC 8441, RFC 9113 8.5). */
+static void tunnel_closes_half(void **state)
+{
+	static const char connect[] = "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    connect: true\n";
+	struct proxy p;
+	struct seen s;
+	struct h2_field f[5] = { wire_field(":method", "CONNECT"), wire_field(":protocol", "websocket"), wire_field(":scheme", "http"),
+				 wire_field(":path", "/"), wire_field(":authority", "test") };
+
+	proxy_start(&p, connect, false);
+	p.w.server.connect_protocol = true;
+	p.w.silent = true;
+	/* The first one finds no connection whose SETTINGS are known. */
+	ask(&p, &s, f, 5, false);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	wire_turn(&p.w, 20);
+	ask(&p, &s, f, 5, false);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	h2_respond(p.w.served[0].stream, ok, 1, false);
+	p.w.served[0].stream->tunnel = true;
+	write_some(p.w.served[0].stream, 100, true);
+	WIRE_UNTIL(&p.w, s.what & H2_END);
+	wire_turn(&p.w, 5);
+	assert_false(s.what & H2_CLOSED);
+	write_some(s.stream, 5000, true);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.fault, FAULT_NONE);
+	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_CLOSED);
+	assert_int_equal(p.w.served[0].body, 5000);
+	proxy_end(&p);
+}
+
+static void fields_reach_backend(struct proxy *p, const struct h2_field *field, size_t n, enum h2_token token, char *out, size_t size)
+{
+	struct h2_stream *st;
+	struct seen s;
+	int i, before = p->w.count;
+
+	p->w.silent = true;
+	ask(p, &s, field, n, true);
+	WIRE_UNTIL(&p->w, p->w.count == before + 1);
+	st = p->w.served[before].stream;
+	*out = '\0';
+	for (i = 0; i < st->head->count; i++) {
+		if (st->head->field[i].token == token)
+			snprintf(out + strlen(out), size - strlen(out), "%.*s|", (int)st->head->field[i].value_len, st->head->field[i].value);
+	}
+	h2_respond(st, ok, 1, true);
+	WIRE_UNTIL(&p->w, s.what & H2_CLOSED);
+}
+
+/* The trusted end of the list is what counts: it is never cut off, and a list in several
+ * lines stays one. */
+static void forwarded_for_is_kept_whole(void **state)
+{
+	static char longest[3000], got[8192], expected[8192];
+	struct h2_field f[6] = { wire_field(":method", "GET"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/") };
+	struct proxy p;
+
+	memset(longest, '1', sizeof(longest) - 1);
+	proxy_start(&p, "", false);
+	p.client->trusted = true;
+	f[4] = wire_field("x-forwarded-for", longest);
+	f[5] = wire_field("x-forwarded-for", "192.0.2.1");
+	fields_reach_backend(&p, f, 6, H2_X_FORWARDED_FOR, got, sizeof(got));
+	snprintf(expected, sizeof(expected), "%s, 192.0.2.1, unknown|", longest);
+	assert_string_equal(got, expected);
+	proxy_end(&p);
+}
+
+/* A HEAD has no body in its answer, not even when it is refused unread. */
+static void refused_head_has_no_body(void **state)
+{
+	struct h2_field f[300] = { wire_field(":method", "HEAD"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/") };
+	struct proxy p;
+	struct seen s;
+	int i;
+
+	proxy_start(&p, "", false);
+	for (i = 4; i < 300; i++)
+		f[i] = wire_field("x-many", "1");
+	ask(&p, &s, f, 300, true);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 431);
+	assert_int_equal(s.body, 0);
+	assert_int_equal(s.fault, FAULT_NONE);
+	proxy_end(&p);
+}
+
+/* ---- recent state (P2) ---- */
+
+#define KEPT "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    state: { keep: true, shared: true }\n"
+
+static void lose_backend(struct proxy *p)
+{
+	struct list *node;
+
+	net_listener_destroy(p->listener);
+	p->listener = NULL;
+	close(p->listen_fd);
+	p->listen_fd = -1;
+	unlink(p->path);
+	while ((node = list_first(&p->w.server.sessions))) {
+		h2_close(h2_session_from_node(node), FAULT_SHUTTING_DOWN);
+		wire_turn(&p->w, 1);
+	}
+	p->w.down = NULL;
+	wire_turn(&p->w, 5);
+}
+
+/* What one client fetched with `first` is given to another who asks with `second`? */
+static bool given_out(const struct h2_field *first, size_t n, const char *body, const struct h2_field *second, size_t m)
+{
+	struct proxy p;
+	struct seen s;
+	bool given;
+
+	proxy_start(&p, KEPT, false);
+	p.w.silent = true;
+	ask(&p, &s, first, n, !body);
+	if (body)
+		write_some(s.stream, strlen(body), true);
+	WIRE_UNTIL(&p.w, p.w.count == 1 && (p.w.served[0].what & H2_END));
+	h2_respond(p.w.served[0].stream, ok, 1, false);
+	write_some(p.w.served[0].stream, 10, true);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.body, 10);
+	lose_backend(&p);
+	ask(&p, &s, second, m, true);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	given = s.status == 200;
+	proxy_end(&p);
+	return given;
+}
+
+static void shared_state_is_what_all_would_get(void **state)
+{
+	struct h2_field plain[6] = { wire_field(":method", "GET"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				     wire_field(":path", "/") }, other[6];
+
+	memcpy(other, plain, sizeof(other));
+	assert_true(given_out(plain, 4, NULL, plain, 4));
+	/* Two lines of a field the key covers. */
+	plain[4] = wire_field("accept-language", "ko");
+	plain[5] = wire_field("accept-language", "en");
+	other[4] = wire_field("accept-language", "en");
+	assert_false(given_out(plain, 6, NULL, other, 5));
+	/* A session. */
+	plain[4] = wire_field("cookie", "session=1");
+	assert_false(given_out(plain, 5, NULL, other, 4));
+	/* A question in the body. */
+	assert_false(given_out(plain, 4, "q=1", other, 4));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(get_passes), cmocka_unit_test(replay_is_whole), cmocka_unit_test(interim_outlives_its_attempt),
+		cmocka_unit_test(tunnel_closes_half), cmocka_unit_test(forwarded_for_is_kept_whole),
+		cmocka_unit_test(refused_head_has_no_body), cmocka_unit_test(shared_state_is_what_all_would_get),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
