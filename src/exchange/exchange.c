@@ -25,7 +25,8 @@
 #include "firebreak/log.h"
 #include "xchg_private.h"
 
-#define SPARE_MAX 4096
+#define SPARE_MAX    4096
+#define INTERIMS_MAX 64 /* of one attempt: early hints, and a 102 now and then */
 
 static struct xchg *spare;
 static unsigned spares;
@@ -215,6 +216,7 @@ static enum fault start_attempt(struct xchg *x)
 	x->attempts_open++;
 	x->attempt_at = clock_now();
 	x->head_at = 0;
+	x->interims = 0;
 	x->state = XCHG_WAITING;
 	tm_add(&x->w->part->tm, TM_UPSTREAM_ATTEMPTS, 1);
 	if (x->ask.attempts > 1)
@@ -497,19 +499,24 @@ void xchg_on_down(struct h2_stream *st, uint32_t what)
 
 /* ---- the attempt's side ---- */
 
-static void pass_interims(struct xchg *x)
+/* False: more than any answer needs. They would fill the output of a client's connection,
+ * and close it for its other streams too: the endpoint is to blame, not the client. */
+static bool pass_interims(struct xchg *x)
 {
 	struct h2_head *h;
 	struct h2_field *f;
 	uint16_t n, i;
 
 	while ((h = h2_interim_take(x->up))) {
+		if (++x->interims > INTERIMS_MAX)
+			return false;
 		f = response_fields(x, h, &n);
 		/* The attempt may end, and its memory go to another, before these have left. */
 		for (i = 0; i < n; i++)
 			f[i].flags &= (uint8_t)~H2_FIELD_KEEP;
 		h2_interim(x->down, f, n);
 	}
+	return true;
 }
 
 static void on_head(struct xchg *x, bool end)
@@ -601,8 +608,11 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		settle(x);
 		return;
 	}
-	if ((what & H2_INTERIM) && x->state == XCHG_WAITING)
-		pass_interims(x);
+	if ((what & H2_INTERIM) && x->state == XCHG_WAITING && !pass_interims(x)) {
+		attempt_failed(x, FAULT_UPSTREAM_BAD_RESPONSE);
+		settle(x);
+		return;
+	}
 	if ((what & H2_HEAD) && (what & H2_CLOSED) && x->state == XCHG_WAITING && st->fault != FAULT_NONE && !st->remote_end) {
 		/* Begun and broken within one turn: nothing has left for the client, so it can
 		 * still have a whole answer, or a clean status. */

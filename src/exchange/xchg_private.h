@@ -153,6 +153,7 @@ struct xchg {
 	/* the attempts */
 	struct dc_want want;
 	bool attempting;        /* dc_pool_result is owed */
+	unsigned interims;      /* of the current attempt, passed on */
 	int endpoint;           /* of the last attempt, -1: none */
 	struct snapshot *via;   /* the configuration the endpoint belongs to; NULL before the first attempt */
 	int64_t started, attempt_at, head_at;

@@ -192,6 +192,16 @@ def test_fault_before_an_answer(one, name):
     assert p.p.running() and p.ready() is not None
 
 
+def test_interim_flood_leaves_the_clients_connection_alone(one):
+    """Thousands of 103 would fill the output of a client that shares its connection with others."""
+    p = one(after_request(REPLIES["interim flood"]))
+    with Raw(p.address) as c:
+        for i in range(8):
+            answer = c.ask(2 * i + 1, get("/t/x", "POST"), b"body")
+            assert c.goaway is None, c.goaway
+            assert answer.status == 502 and len(answer.heads) <= 66, (answer, len(answer.heads))
+
+
 @pytest.mark.parametrize("name", CUT, ids=lambda n: n.replace(" ", "-"))
 def test_cut_body_never_looks_whole(one, name):
     p = one(after_request(CUT[name]))
