@@ -11,6 +11,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "firebreak/clock.h"
 #include "firebreak/log.h"
@@ -82,8 +83,8 @@ static void pump(struct h2_session *s)
 	while (net_pending(s->conn) < s->ctx->limits->output_bytes) {
 		n = nghttp2_session_mem_send(s->ng, &data);
 		if (n <= 0) {
-			if (n < 0 && !s->closing)
-				h2_close(s, n == NGHTTP2_ERR_NOMEM ? FAULT_NO_MEMORY : FAULT_INTERNAL);
+			if (n < 0) /* our callback's failures (it could not write) are of memory, too */
+				h2_close(s, n == NGHTTP2_ERR_NOMEM || n == NGHTTP2_ERR_CALLBACK_FAILURE ? FAULT_NO_MEMORY : FAULT_INTERNAL);
 			break;
 		}
 		if (!net_write(s->conn, data, (size_t)n)) {
@@ -399,8 +400,10 @@ struct h2_session *h2_accept(struct h2_context *ctx, int fd, const struct net_ad
 {
 	struct h2_session *s = create(ctx, owner);
 
-	if (!s)
+	if (!s) {
+		close(fd);
 		return NULL;
+	}
 	s->conn = net_conn_adopt(ctx->loop, fd, peer, tls, true, &handler, s);
 	if (!enlist(s))
 		return NULL;

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The n-th allocation fails, for every n, while a GET and a POST go through the proxy on
+ * fresh connections, and while recent state answers. A request may fail; nothing
+ * crashes, is lost or waits for ever. The linker gives us malloc (--wrap).
+ */
+#include "proxy.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+
+static long countdown; /* 0: off */
+static bool failed;
+
+static bool fails(void)
+{
+	if (!countdown || --countdown)
+		return false;
+	failed = true;
+	return true;
+}
+
+void *__wrap_malloc(size_t n) { return fails() ? NULL : __real_malloc(n); }
+void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
+void *__wrap_realloc(void *p, size_t n) { return fails() ? NULL : __real_realloc(p, n); }
+
+#define FEATURE \
+	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 500ms\n    stream_idle: 500ms\n" \
+	"    state: { keep: true, shared: true }\n"
+
+static char text[40000];
+
+/* The backend: echoes a body, answers the rest with one of its own, and trailers. */
+static void on_stream(void *owner, struct h2_stream *st)
+{
+	static const struct h2_field ok = { .name = (const uint8_t *)":status", .value = (const uint8_t *)"200", .name_len = 7,
+					    .value_len = 3, .flags = H2_FIELD_KEEP, .token = H2_STATUS };
+
+	if (!h2_respond(st, &ok, 1, false))
+		h2_reset(st, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
+}
+
+static void on_served(struct h2_stream *st, uint32_t what)
+{
+	static struct h2_field trailer;
+	struct buf b = { 0 };
+	size_t n = st->in.len;
+
+	if (what & H2_CLOSED) {
+		h2_release(&st);
+		return;
+	}
+	trailer = wire_field("x-check", "1");
+	if (n) {
+		if (!h2_write(st, &st->in))
+			h2_reset(st, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
+		h2_consume(st, n);
+	}
+	if (!(what & H2_END))
+		return;
+	if ((!st->received && (!buf_append(&b, text, 5000) || !h2_write(st, &b))) || !h2_finish(st, &trailer, 1))
+		h2_reset(st, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
+	buf_clear(&b);
+}
+
+static void on_answer(struct h2_stream *st, uint32_t what)
+{
+	struct seen *s = st->user;
+	size_t n = st->in.len;
+
+	s->what |= what;
+	s->body += n;
+	if (what & H2_HEAD)
+		s->status = st->head->status;
+	buf_clear(&st->in);
+	h2_consume(st, n);
+	if (what & H2_CLOSED) {
+		s->fault = st->fault;
+		s->stream = NULL;
+		h2_release(&st);
+	}
+}
+
+static void ask(struct proxy *p, struct seen *s, const char *method, bool body)
+{
+	struct h2_field f[4] = { wire_field(":method", method), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/a/b") };
+	struct buf b = { 0 };
+	enum fault why;
+
+	memset(s, 0, sizeof(*s));
+	s->stream = p->w.up ? h2_request(p->w.up, f, 4, !body, s, &why) : NULL;
+	if (s->stream && body && (!buf_append(&b, text, sizeof(text)) || !h2_write(s->stream, &b) || !h2_finish(s->stream, NULL, 0)))
+		h2_reset(s->stream, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
+	buf_clear(&b);
+}
+
+static void close_all(struct proxy *p)
+{
+	struct list *node;
+
+	if (p->w.up)
+		h2_close(p->w.up, FAULT_UPSTREAM_GONE);
+	wire_turn(&p->w, 3);
+	while ((node = list_first(&p->w.server.sessions))) {
+		h2_close(h2_session_from_node(node), FAULT_SHUTTING_DOWN);
+		wire_turn(&p->w, 1);
+	}
+	wire_turn(&p->w, 3);
+}
+
+/* True when both were answered as if nothing had happened. */
+static bool talk(struct proxy *p, long n, bool post)
+{
+	struct seen get, other = { 0 };
+	int turns;
+
+	buf_memory_trim(0);
+	arena_trim();
+	h2_trim();
+	proxy_client(p);
+	countdown = n;
+	ask(p, &get, "GET", false);
+	if (post)
+		ask(p, &other, "POST", true);
+	for (turns = 0; turns < 3000 && (get.stream || other.stream); turns++)
+		wire_turn(&p->w, 1);
+	countdown = 0;
+	if (get.stream || other.stream)
+		print_error("allocation %ld: a stream never ended (GET %x, POST %x)\n", n, get.what, other.what);
+	assert_true(!get.stream && !other.stream);
+	close_all(p);
+	assert_int_equal(p->worker.exchanges, 0);
+	assert_int_equal(buf_memory(), 0);
+	return get.status == 200 && get.body == 5000 && !get.fault && (!post || (other.status == 200 && other.body == sizeof(text)));
+}
+
+static void every(struct proxy *p, bool post, long least)
+{
+	long n;
+
+	assert_true(talk(p, 0, post)); /* what is made once is made */
+	assert_true(talk(p, 0, post));
+	for (n = 1, failed = true; failed && n < 5000; n++) {
+		failed = false;
+		talk(p, n, post);
+	}
+	assert_true(n > least && n < 5000);
+	assert_true(talk(p, 0, post));
+}
+
+static void any_allocation_may_fail(void **state)
+{
+	struct proxy p;
+
+	proxy_start(&p, FEATURE, false);
+	p.w.server.handler = (struct h2_handler){ on_stream, on_served };
+	p.w.client.handler.on_ready = on_answer;
+	close_all(&p);
+	every(&p, true, 40);
+	/* No backend any more: recent state. */
+	net_listener_destroy(p.listener);
+	p.listener = NULL;
+	close(p.listen_fd);
+	p.listen_fd = -1;
+	unlink(p.path);
+	every(&p, false, 10);
+	proxy_end(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(any_allocation_may_fail) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
