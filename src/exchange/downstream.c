@@ -48,8 +48,13 @@ static uint64_t address_key(struct worker *w, const struct net_addr *a)
 
 	if (sa->sa_family == AF_INET)
 		return crypt_hash64(&((const struct sockaddr_in *)sa)->sin_addr, 4, w->hash_seed);
-	if (sa->sa_family == AF_INET6) /* one customer holds a /64 */
-		return crypt_hash64(&((const struct sockaddr_in6 *)sa)->sin6_addr, 8, w->hash_seed);
+	if (sa->sa_family == AF_INET6) {
+		const struct in6_addr *six = &((const struct sockaddr_in6 *)sa)->sin6_addr;
+
+		if (IN6_IS_ADDR_V4MAPPED(six)) /* as some PROXY headers have it */
+			return crypt_hash64(six->s6_addr + 12, 4, w->hash_seed);
+		return crypt_hash64(six, 8, w->hash_seed); /* one customer holds a /64 */
+	}
 	return 0; /* Unix sockets: the machine's own */
 }
 

@@ -285,6 +285,14 @@ static bool look_up(struct xchg *x)
 	return true;
 }
 
+static void stop_looking(struct xchg *x)
+{
+	if (!x->looking)
+		return;
+	cache_forget(x->w->cache, x);
+	x->looking = false;
+}
+
 static uint16_t cohort(struct xchg *x)
 {
 	uint64_t hour = (uint64_t)(clock_wall() / (3600 * CLOCK_SEC));
@@ -435,6 +443,7 @@ static void on_request_body(struct xchg *x)
 			h2_reset(st, H2_ERR_CANCEL, FAULT_BODY_TOO_LARGE);
 			cancel(x, FAULT_BODY_TOO_LARGE);
 		} else {
+			stop_looking(x); /* or its answer would follow ours */
 			abandon(x, FAULT_BODY_TOO_LARGE);
 			answer_refuse(x, FAULT_BODY_TOO_LARGE);
 		}
@@ -466,10 +475,7 @@ static void on_client_closed(struct xchg *x)
 		net_timer_arm(x->w->loop, &x->timer, clock_now() + x->feature->stream_idle_ms * CLOCK_MS);
 	else
 		cancel(x, FAULT_CLIENT_GONE);
-	if (x->looking) {
-		cache_forget(x->w->cache, x);
-		x->looking = false;
-	}
+	stop_looking(x);
 	x->client = NULL;
 }
 

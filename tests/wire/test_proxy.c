@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static void get_passes(void **state)
@@ -190,6 +191,37 @@ static void refused_head_has_no_body(void **state)
 	proxy_end(&p);
 }
 
+static size_t accepted_from(struct proxy *p, const char *address)
+{
+	struct listener_user user = { .w = &p->worker };
+	struct net_accepted a;
+	int fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	a.fd = fd[0];
+	assert_true(net_addr_parse(&a.peer, address));
+	downstream_accept(&user, a);
+	close(fd[1]);
+	return p->worker.down.count;
+}
+
+/* IPv4 clients seen through a load balancer that writes them as IPv6 are not one /64. */
+static void mapped_addresses_are_many(void **state)
+{
+	struct proxy p;
+
+	proxy_start(&p, "", false);
+	p.worker.most_clients = 100;
+	((struct conf *)(uintptr_t)p.worker.snap->conf)->limits.connections_per_address = 1;
+	assert_int_equal(accepted_from(&p, "[::ffff:192.0.2.1]:1"), 2);
+	assert_int_equal(accepted_from(&p, "[::ffff:192.0.2.1]:2"), 2);
+	assert_int_equal(accepted_from(&p, "[::ffff:192.0.2.2]:1"), 3);
+	assert_int_equal(accepted_from(&p, "[2001:db8::1]:1"), 4);
+	assert_int_equal(accepted_from(&p, "[2001:db8::2]:1"), 4);
+	wire_turn(&p.w, 3);
+	proxy_end(&p);
+}
+
 /* ---- recent state (P2) ---- */
 
 #define KEPT "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    state: { keep: true, shared: true }\n"
@@ -260,7 +292,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(get_passes), cmocka_unit_test(replay_is_whole), cmocka_unit_test(interim_outlives_its_attempt),
 		cmocka_unit_test(tunnel_closes_half), cmocka_unit_test(forwarded_for_is_kept_whole),
-		cmocka_unit_test(refused_head_has_no_body), cmocka_unit_test(shared_state_is_what_all_would_get),
+		cmocka_unit_test(refused_head_has_no_body), cmocka_unit_test(mapped_addresses_are_many), cmocka_unit_test(shared_state_is_what_all_would_get),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
