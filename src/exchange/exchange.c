@@ -238,6 +238,7 @@ static bool retry_allowed(struct xchg *x, enum fault fault)
 {
 	const struct conf_retry *r = &x->snap->conf->retry;
 	enum fault_retry kind = fault_info(fault)->retry;
+	uint64_t tried = x->via == x->w->snap ? x->want.tried : 0; /* a reload numbers endpoints anew */
 
 	if (kind == FAULT_RETRY_NEVER || (kind == FAULT_RETRY_IDEMPOTENT && !x->idempotent))
 		return false;
@@ -245,9 +246,9 @@ static bool retry_allowed(struct xchg *x, enum fault fault)
 		return false;
 	/* Refused unprocessed by the only endpoint there is: that one may be asked again. */
 	if (kind == FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter && x->endpoint >= 0 &&
-	    x->via == x->w->snap && !dc_pool_any(x->w->pool, x->want.tried))
-		x->want.tried &= ~(UINT64_C(1) << x->endpoint);
-	if (!dc_pool_any(x->w->pool, x->want.tried))
+	    x->via == x->w->snap && !dc_pool_any(x->w->pool, tried))
+		tried = x->want.tried &= ~(UINT64_C(1) << x->endpoint);
+	if (!dc_pool_any(x->w->pool, tried))
 		return false;
 	if (!budget_take(&x->w->budget, r, clock_now())) {
 		tm_add(&x->w->part->tm, TM_RETRY_BUDGET_EMPTY, 1);

@@ -222,6 +222,25 @@ static void mapped_addresses_are_many(void **state)
 	proxy_end(&p);
 }
 
+/* The configuration changes under an exchange that has still to be tried again. */
+static void reload_between_attempts(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	proxy_start(&p, "", false);
+	p.w.silent = true;
+	wire_get(&p.w, &s, "GET", "/", true);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	proxy_reload(&p, "  - name: other\n    tier: core\n    routes: [\"/none\"]\n");
+	h2_reset(p.w.served[0].stream, H2_ERR_REFUSED_STREAM, FAULT_OVERLOADED);
+	WIRE_UNTIL(&p.w, p.w.count == 2);
+	h2_respond(p.w.served[1].stream, ok, 1, true);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
+	proxy_end(&p);
+}
+
 /* ---- recent state (P2) ---- */
 
 #define KEPT "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    state: { keep: true, shared: true }\n"
@@ -292,7 +311,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(get_passes), cmocka_unit_test(replay_is_whole), cmocka_unit_test(interim_outlives_its_attempt),
 		cmocka_unit_test(tunnel_closes_half), cmocka_unit_test(forwarded_for_is_kept_whole),
-		cmocka_unit_test(refused_head_has_no_body), cmocka_unit_test(mapped_addresses_are_many), cmocka_unit_test(shared_state_is_what_all_would_get),
+		cmocka_unit_test(refused_head_has_no_body), cmocka_unit_test(mapped_addresses_are_many),
+		cmocka_unit_test(reload_between_attempts), cmocka_unit_test(shared_state_is_what_all_would_get),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
