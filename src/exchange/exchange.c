@@ -544,8 +544,9 @@ static void on_head(struct xchg *x, bool end)
 	x->down->tunnel = x->connect && x->status < 300;
 	if (!h2_respond(x->down, f, n, end))
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_INTERNAL);
-	else if (!end)
+	else if (!end && x->timer.deadline > x->head_at + x->feature->stream_idle_ms * CLOCK_MS)
 		net_timer_arm(x->w->loop, &x->timer, x->head_at + x->feature->stream_idle_ms * CLOCK_MS);
+	/* Otherwise the timer that is set goes off early enough, and looks then. */
 }
 
 static void on_response_body(struct xchg *x)

@@ -356,7 +356,7 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 				x->grpc = true;
 			if (named(f, x->feature->idempotency_header) && f->value_len)
 				x->idempotent = true;
-			if (x->ask.readable)
+			if (x->ask.readable && x->feature->keep_state)
 				read_other(x, f);
 			if (f->token == H2_CONTENT_LENGTH && limit && decimal(f) > limit)
 				return FAULT_BODY_TOO_LARGE;

@@ -48,6 +48,18 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
 /* Beyond the limits the block is still decoded (HPACK state is the connection's)
  * but no longer kept; the handler hears HEAD_TOO_LARGE and answers 431. A block
  * four times too large, or too much held in all, costs the connection. */
+static int on_header_beyond(struct h2_session *s, struct h2_stream *st)
+{
+	const struct conf_limits *l = s->ctx->limits;
+
+	if (s->held > l->held_head_bytes || st->held > 4 * l->header_list_bytes) {
+		h2_close(s, FAULT_FLOOD_HEADS);
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	}
+	st->fault = FAULT_HEAD_TOO_LARGE;
+	return 0;
+}
+
 static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
 		     const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
@@ -55,23 +67,22 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
 	const struct conf_limits *l = s->ctx->limits;
 	struct h2_stream *st = find(s, frame->hd.stream_id);
 	uint32_t octets = (uint32_t)(name_len + value_len + 32);
+	int rv;
 
 	if (!st || !st->filling)
 		return 0;
 	st->held += octets;
 	s->held += octets;
-	if (s->held > l->held_head_bytes || st->held > 4 * l->header_list_bytes) {
-		h2_close(s, FAULT_FLOOD_HEADS);
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (st->held > l->header_list_bytes || s->held > l->held_head_bytes || st->filling->count >= l->header_count ||
+	    st->fault == FAULT_HEAD_TOO_LARGE) {
+		rv = on_header_beyond(s, st);
+		/* The first field goes on being kept: it tells an interim response from the final one. */
+		if (rv || st->filling->count)
+			return rv;
 	}
 	/* The codec takes any three digits; a status begins at 100 (RFC 9110 15). */
-	if (!s->ctx->server && !st->filling->count && name_len == 7 && value_len == 3 && value[0] == '0' && !memcmp(name, ":status", 7))
+	if (value_len == 3 && value[0] == '0' && !s->ctx->server && !st->filling->count && name_len == 7 && !memcmp(name, ":status", 7))
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	if (st->held > l->header_list_bytes || st->filling->count >= l->header_count)
-		st->fault = FAULT_HEAD_TOO_LARGE;
-	/* The first field goes on being kept: it tells an interim response from the final one. */
-	if (st->fault == FAULT_HEAD_TOO_LARGE && st->filling->count)
-		return 0;
 	if (!head_add(st, st->filling, name, name_len, value, value_len, flags & NGHTTP2_NV_FLAG_NO_INDEX))
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	return 0;

@@ -25,7 +25,7 @@ static uint8_t slot[SLOTS];
 
 static unsigned hash(const char *name, size_t len)
 {
-	return ((unsigned)len * 5 + (uint8_t)name[0] * 3u + (uint8_t)name[len - 1] * 17u + (uint8_t)name[len / 2] * 7u) % SLOTS;
+	return ((unsigned)len * 28 + (uint8_t)name[0] * 61u + (uint8_t)name[len - 1] * 8u + (uint8_t)name[len / 2] * 6u) % SLOTS;
 }
 
 __attribute__((constructor)) static void fill_slots(void)
