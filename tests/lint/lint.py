@@ -59,7 +59,7 @@ TEXT = (".c", ".h", ".def", ".py", ".mjs", ".js", ".sh", ".md", ".yaml", ".yml",
         ".html", ".scd", ".conf", "")
 
 
-def files(root, *suffixes, under=("src", "include", "bench", "tests", "config", "docs", ".ci", "man", "web")):
+def files(root, *suffixes, under=("src", "include", "bench", "tests", "config", "docs", ".ci")):
     """Paths relative to root, sorted; hidden and build folders left out."""
     out = []
     for top in under:
