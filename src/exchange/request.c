@@ -239,7 +239,8 @@ static bool list_add(struct xchg *x, struct text *list, const char *text, size_t
 	if (!all)
 		return false;
 	memcpy(all, list->at, list->len);
-	memcpy(all + list->len, ", ", 2);
+	all[list->len] = ',';
+	all[list->len + 1] = ' ';
 	memcpy(all + list->len + 2, text, len);
 	*list = (struct text){ all, list->len + 2 + len };
 	return true;
