@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * firebreak-bench run: rehearses a scenario and says what held.
+ *
+ *   scenario.c   the file: keys, checks, errors with places      (pure)
+ *   pace.c       when each request is to be sent                 (pure)
+ *   cast.c       the messenger, relays, Redis, the proxy as processes
+ *   relay.c      one relay process: the faults of the wire
+ *   generator.c  one generating process: connections, requests, samples
+ *   verb.c       a feature's request, and what its answer must hold
+ *   timeline.c   carries out faults and the operator's words at their times
+ *   sample.c     one record a request, shared with the generators
+ *   ledger.c     acknowledged messages against the journals      (pure)
+ *   judge.c      figures of a window; assertions                 (pure)
+ *   live.c       one line while it runs
+ *   json.c page.c table.c   the result: JSON, one HTML page, a table
+ *
+ *   conductor (this process): load scenario > start cast > fork generators > timeline
+ *   and live line until the end > stop > merge samples > ledger > judge > result
+ */
+#ifndef BENCH_RUN_H
+#define BENCH_RUN_H
+
+#include "../outcome.h"
+#include "sample.h"
+#include "scenario.h"
+
+/* Exit status: 0 all held, 99 an assertion failed, 2 usage or a scenario that is wrong,
+ * 3 the run itself is not valid. */
+enum { RUN_HELD = 0, RUN_USAGE = 2, RUN_INVALID = 3, RUN_FAILED = 99 };
+
+/* ---- pace (pure) ---- */
+/* The arrivals of one generator of `of`: i-th arrival of the whole run belongs to generator
+ * i % of. Poisson: exponential gaps, seeded. */
+struct pace {
+	const struct scenario *s;
+	unsigned self, of;
+	uint64_t index;  /* of the next arrival, over all generators */
+	uint64_t random;
+	double at;       /* its time, ns */
+};
+void pace_init(struct pace *p, const struct scenario *s, unsigned self, unsigned of);
+/* The next arrival of this generator, ns from the start; INT64_MAX: none is left. */
+int64_t pace_next(struct pace *p);
+/* Arrivals of the whole run (expected, for poisson). */
+double pace_total(const struct scenario *s);
+
+/* ---- judge (pure) ---- */
+/* The samples of a selection in a window, reduced. Latencies are exact (sorted). */
+struct figures {
+	uint64_t count, success, outcome[OUTCOME_COUNT];
+	double p50, p90, p99, p999, max;                 /* ms, from the intended time, of answers that came */
+	double service_p50, service_p99;                 /* ms, from when it was really sent */
+	double gap;                                      /* ms: longest time without a success */
+	uint32_t age_max;                                /* s */
+};
+struct judged {
+	const char *text;
+	bool held, known; /* known false: it could not be told (nothing was asked in the window) */
+	double found;
+};
+
+/* What the checker found (ledger.c). */
+struct ledger {
+	bool checked;              /* there were journals */
+	uint64_t acknowledged, lost, duplicated, reordered, unknown, unknown_kept;
+	uint64_t foreign;          /* octets of a private answer that were not the asking user's, answers */
+	char example[4][160];      /* of what was found, for people */
+	unsigned examples;
+};
+
+/* What happened while it ran, for the live line, the table and the page. */
+struct mark {
+	int64_t at;                /* ns from the start */
+	char kind;                 /* 'f' fault, 'h' heal, 'o' operator, 'm' mode of the proxy, 'd' datacenter state, 'n' note */
+	char text[120];
+};
+
+struct result {
+	const struct scenario *s;
+	struct sample *sample;     /* by intended time */
+	size_t samples;
+	struct mark *mark;         /* by time */
+	size_t marks;
+	struct ledger ledger;
+	struct judged judged[SCENARIO_ASSERTIONS];
+	uint64_t sent, dropped, stream_events, stream_cuts;
+	double late_p99_ms, late_max_ms;
+	int64_t started_wall;      /* ns since 1970 */
+	int64_t lasted;            /* ns */
+	bool partial;              /* ended by a signal */
+	const char *invalid;       /* why the run is not valid; NULL: it is */
+	const char *proxy_version; /* NULL: not known */
+	int code;                  /* exit status */
+};
+
+/* Is it an assertion? The sentence says what is wrong. Grammar:
+ *   [WHAT.]FIGURE OP NUMBER[UNIT] [during WINDOW]
+ *   WHAT     a feature, a tier, core, core-reads, all (default)
+ *   FIGURE   success_ratio, count, an outcome's word, an outcome's word + _ratio, p50 p90 p99 p999 max (latency),
+ *            service_p99, gap, age_max; of the whole run: lost duplicated reordered wrong_user
+ *            dropped stream_cuts; time_to_failover (first success of every core feature after the
+ *            first fault of the window), time_to_recover (until the success ratio of core stays at 99 %)
+ *   OP       == != <= >= < >
+ */
+bool judge_parse(const struct scenario *s, const char *text, char why[200]);
+void judge_all(struct result *r);
+/* Figures of a selection (feature index, or -1 with a tier's name, or -1 and NULL for all). */
+void judge_figures(const struct result *r, int feature, const char *tier, int64_t from, int64_t until, struct figures *out);
+
+/* ---- results ---- */
+void result_table(const struct result *r, FILE *out);
+bool result_json(const struct result *r, FILE *out);
+/* One self-contained HTML page, no script, no network. */
+bool result_page(const struct result *r, FILE *out);
+
+/* ---- ledger (pure over files) ---- */
+/* Reads DIR/ *.journal (JSON lines, journal.h). False with a sentence: no journal, or unreadable. */
+bool ledger_check(struct ledger *l, const struct scenario *s, const char *dir, struct sample_log *const *logs, unsigned n, char why[200]);
+
+/* ---- generator ---- */
+struct generator_args {
+	const struct scenario *s;
+	const char *target, *authority; /* where, as the cast or the file says */
+	const char *ca;                 /* NULL with tls: not verified */
+	bool tls;
+	unsigned self, of;
+	int64_t start;                  /* monotonic ns; the same for all */
+	struct sample_log *log;
+	int stop_fd;                    /* readable: stop early */
+};
+/* The whole life of a generating process; returns its exit status. */
+int generator_run(const struct generator_args *a);
+
+/* ---- cast ---- */
+struct cast;
+/* Starts everything and waits until the proxy is ready (10 s). NULL with a sentence. All
+ * processes die with this one (PR_SET_PDEATHSIG) and live in one temporary folder. */
+struct cast *cast_start(const struct scenario *s, const char *firebreak, char why[300]);
+void cast_stop(struct cast *c); /* and removes the folder */
+const char *cast_target(const struct cast *c);  /* "127.0.0.1:port" */
+const char *cast_ca(const struct cast *c);
+const char *cast_admin(const struct cast *c);
+const char *cast_token(const struct cast *c);
+const char *cast_journal(const struct cast *c);
+const char *cast_folder(const struct cast *c);
+/* Puts a fault in force, or (heal) takes it away: kill > start again, stop > continue, the rest by
+ * the messenger's /_fault or the relay. Never blocks for longer than 100 ms. False with a sentence. */
+bool cast_fault(struct cast *c, const struct scenario_event *e, char why[200]);
+/* Runs firebreakctl with these words in the background; its output becomes a mark when it ends. */
+bool cast_operator(struct cast *c, const char *words, char why[200]);
+/* The processes it started, for the environment block: "firebreak 2 workers, 4 endpoints, ..." */
+
+#endif
