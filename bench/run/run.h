@@ -134,21 +134,45 @@ int generator_run(const struct generator_args *a);
 
 /* ---- cast ---- */
 struct cast;
-/* Starts everything and waits until the proxy is ready (10 s). NULL with a sentence. All
- * processes die with this one (PR_SET_PDEATHSIG) and live in one temporary folder. */
+/* Starts everything and waits until the proxy is ready (20 s at most). NULL with a sentence.
+ * All processes die with this one (PR_SET_PDEATHSIG) and live in one temporary folder, which
+ * is removed even if this process is killed. A scenario with a target of its own gets a cast
+ * of nobody: addresses, a folder, operators. `firebreak`: the proxy; NULL: found beside this program. */
 struct cast *cast_start(const struct scenario *s, const char *firebreak, char why[300]);
-void cast_stop(struct cast *c); /* and removes the folder */
-const char *cast_target(const struct cast *c);  /* "127.0.0.1:port" */
-const char *cast_ca(const struct cast *c);
-const char *cast_admin(const struct cast *c);
-const char *cast_token(const struct cast *c);
-const char *cast_journal(const struct cast *c);
+void cast_stop(struct cast *c); /* and removes the folder; 5 s at most */
+/* In a forked child that stays this program: closes what is the conductor's. */
+void cast_forget(struct cast *c);
+const char *cast_target(const struct cast *c);    /* "127.0.0.1:port" */
+const char *cast_authority(const struct cast *c);
+const char *cast_ca(const struct cast *c);        /* NULL: cleartext, or not to be verified */
+const char *cast_admin(const struct cast *c);     /* NULL: not known */
+const char *cast_token(const struct cast *c);     /* a file; NULL: none */
+const char *cast_journal(const struct cast *c);   /* a folder; NULL: none */
 const char *cast_folder(const struct cast *c);
-/* Puts a fault in force, or (heal) takes it away: kill > start again, stop > continue, the rest by
- * the messenger's /_fault or the relay. Never blocks for longer than 100 ms. False with a sentence. */
-bool cast_fault(struct cast *c, const struct scenario_event *e, char why[200]);
-/* Runs firebreakctl with these words in the background; its output becomes a mark when it ends. */
-bool cast_operator(struct cast *c, const char *words, char why[200]);
 /* The processes it started, for the environment block: "firebreak 2 workers, 4 endpoints, ..." */
+const char *cast_words(const struct cast *c);
+/* Puts a fault in force, or (heal) takes it away: kill > start again, stop > continue, the rest by
+ * a word to the messenger or the relay. Never waits. False with a sentence. */
+bool cast_fault(struct cast *c, const struct scenario_event *e, char why[200]);
+/* Runs firebreakctl with these words in the background; what it said is told when it ends. */
+bool cast_operator(struct cast *c, const char *words, char why[200]);
+/* From now on `say` is called from the loop: 'o' an operator's command has ended, 'n' a process
+ * ended that nobody killed (`bad`: the run is not valid). */
+void cast_follow(struct cast *c, struct net_loop *loop, void (*say)(void *user, char kind, bool bad, const char *text), void *user);
+
+/* ---- timeline ---- */
+struct timeline;
+/* Carries out s->event at start + at, from the loop. NULL: out of memory. */
+struct timeline *timeline_start(struct net_loop *loop, const struct scenario *s, struct cast *c, int64_t start);
+/* Nothing more happens; what was noted stays. */
+void timeline_stop(struct timeline *t);
+void timeline_destroy(struct timeline *t);
+const struct mark *timeline_marks(const struct timeline *t, size_t *count);
+const char *timeline_mode(const struct timeline *t);        /* of the proxy; "?" not known */
+const char *timeline_datacenters(const struct timeline *t); /* "pangyo up, anyang down" */
+/* Faults in force: "pangyo: kill, anyang: latency 200ms"; "" none. */
+const char *timeline_in_force(const struct timeline *t);
+/* Why the run is not valid: a fault could not be carried out, a process of the cast died. NULL: it is. */
+const char *timeline_trouble(const struct timeline *t);
 
 #endif

@@ -56,6 +56,8 @@ struct scenario_feature {
 	uint64_t body, answer; /* octets of the request and of the answer, where the verb has a choice */
 	char path[128];    /* VERB_GET */
 	uint32_t success;  /* outcomes that count as success, bits of enum outcome */
+	double was_hours;  /* how long it was away in the outage that is replayed; 0: not told */
+	char was[80];      /* the same in words */
 };
 
 /* Rate over time: from `from` to `until` it goes from `rate` to `end_rate` in a line. */
@@ -123,6 +125,7 @@ struct scenario {
 	const char *path;
 	char name[65], about[256];
 	int64_t duration;
+	double scale;      /* a second of the run stands for so many of the outage it replays; 1: itself */
 	uint64_t seed;
 	unsigned threads;
 
