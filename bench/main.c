@@ -12,6 +12,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "run/relay.h"
+
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
@@ -19,6 +21,7 @@ static const struct {
 } commands[] = {
 	{ "backend", backend_main, "one endpoint of the simulated messenger" },
 	{ "load", load_main, "open-loop mixed messenger load" },
+	{ "relay", relay_main, "a wire with faults, for `run`" },
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
 
