@@ -8,35 +8,12 @@
 #ifndef FIREBREAK_CONFIG_PRIVATE_H
 #define FIREBREAK_CONFIG_PRIVATE_H
 
-#include "firebreak/arena.h"
-#include "firebreak/conf.h"
+#include "firebreak/yaml.h"
 
-#define CONF_FILE_MAX  (1u << 20) /* octets of a file; libfyaml may take 200 times as much for a hostile one */
-#define CONF_DEPTH_MAX 12         /* nested lists and mappings; the schema needs 6 */
+#define CONF_DEPTH_MAX 12 /* nested lists and mappings; the schema needs 6 */
 #define CONF_NODES_MAX 100000
 #define CONF_KEYS_MAX  1000 /* of one mapping: looking for one is linear */
-#define CONF_LIST_MAX  4096       /* routes over all features; CIDRs of headers.trusted */
-
-/* ---- the file as a tree ---- */
-
-enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
-
-/* owned by: the loader's tree arena; freed with it when loading is over. */
-struct node {
-	enum node_kind kind;
-	struct conf_mark mark;
-	const char *text; /* scalar; NUL-terminated, no controls inside; NULL: no value was written */
-	const char *name; /* this node is the value of this key, or NULL */
-	struct conf_mark name_mark;
-	struct node *next, *child, *last;
-	unsigned count; /* children */
-};
-
-/* The root, or NULL with the reasons in `e` (also when memory is gone). An empty file is an error. */
-struct node *yaml_parse(const char *text, size_t len, struct arena *tree, struct conf_errors *e);
-/* The value of a key, the n-th item of a list; NULL when there is none (node may be NULL). */
-struct node *node_get(const struct node *map, const char *name);
-struct node *node_item(const struct node *list, size_t n);
+#define CONF_LIST_MAX  4096 /* routes over all features; CIDRs of headers.trusted */
 
 /* ---- the key table ---- */
 
@@ -127,23 +104,11 @@ void value_print(enum conf_type type, uint64_t value, char *out, size_t size);
 int value_choice(const char *words, const char *text);
 /* Copies the n-th word of "a|b|c"; false: there is none. */
 bool value_choice_word(const char *words, unsigned n, char *out, size_t size);
-bool value_name_ok(const char *text, size_t min, size_t max);
 bool value_field_ok(const char *text);
 /* "host:port", "[v6]:port", "unix:/path"; NULL or what is wrong. */
 const char *value_address_check(const char *text, bool numeric);
 /* "10.0.0.0/8"; NULL or what is wrong. */
 const char *value_network_check(const char *text);
-
-/* The nearest of the words tried, when it is near enough to have been meant. */
-struct suggest {
-	const char *word;
-	const char *best;
-	unsigned distance;
-};
-void suggest_init(struct suggest *s, const char *word);
-void suggest_try(struct suggest *s, const char *candidate);
-/* `; did you mean "x"?`, or an empty text. Lives in the caller's buffer. */
-const char *suggest_text(const struct suggest *s, char *out, size_t size);
 
 /* ---- loading ---- */
 
@@ -171,8 +136,6 @@ const char *load_join(struct loader *l, const char *a, const char *b, const char
 void load_map(struct loader *l, enum conf_block b, const struct node *map, void *base);
 void load_scalar(struct loader *l, const struct conf_key *k, const struct node *n, void *base);
 void load_fallback(struct loader *l, const struct conf_key *k, void *base);
-/* False, and an error, when the node is not of this kind. */
-bool load_want(struct loader *l, const struct node *n, enum node_kind kind, const char *what, const char *expected);
 /* Must the key be written? */
 static inline bool conf_key_required(const struct conf_key *k)
 {

@@ -9,11 +9,8 @@
  */
 #include "conf_private.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define UNNAMED "unnamed"
@@ -57,25 +54,6 @@ const char *load_path(struct loader *l, const char *text)
 	return load_join(l, l->folder, "/", text);
 }
 
-/* ---- errors ---- */
-
-static const char *kind_word(const struct node *n)
-{
-	if (n->kind == NODE_MAP)
-		return "a mapping";
-	if (n->kind == NODE_LIST)
-		return "a list";
-	return n->text ? "a single value" : "nothing";
-}
-
-bool load_want(struct loader *l, const struct node *n, enum node_kind kind, const char *what, const char *expected)
-{
-	if (n->kind == kind && (kind != NODE_SCALAR || n->text))
-		return true;
-	conf_errors_add(l->errors, n->mark, "\"%.80s\" is %s; expected %s", what, kind_word(n), expected);
-	return false;
-}
-
 /* ---- lists and mappings ---- */
 
 static void load_item(struct loader *l, const struct conf_key *k, const struct node *item, void *element)
@@ -111,7 +89,7 @@ static void load_list(struct loader *l, const struct conf_key *k, const struct n
 	char *array;
 	size_t i = 0;
 
-	if (!load_want(l, n, NODE_LIST, k->name, "a list of mappings"))
+	if (!node_want(l->errors, n, NODE_LIST, k->name, "a list of mappings"))
 		return;
 	if (n->count < k->min || n->count > k->max - (k->child == CONF_B_FEATURE)) {
 		conf_errors_add(l->errors, n->mark, "\"%s\" has %u items; expected %u to %u", k->name, n->count, (unsigned)k->min,
@@ -253,7 +231,7 @@ void load_map(struct loader *l, enum conf_block b, const struct node *map, void 
 	char expected[256];
 
 	if (map && map->kind != NODE_MAP) {
-		conf_errors_add(l->errors, map->mark, "%s is %s; expected a mapping (key: value)", conf_block_title(b), kind_word(map));
+		conf_errors_add(l->errors, map->mark, "%s is %s; expected a mapping (key: value)", conf_block_title(b), node_kind_word(map));
 		map = NULL;
 	}
 	if (map)
@@ -272,34 +250,6 @@ void load_map(struct loader *l, enum conf_block b, const struct node *map, void 
 }
 
 /* ---- the file ---- */
-
-/* The bytes of a file, or NULL with the reason. free() it. */
-static char *read_file(const char *path, size_t *len, struct conf_errors *errors)
-{
-	struct conf_mark none = { 0, 0 };
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char *text = NULL;
-	struct stat st;
-	ssize_t got;
-
-	*len = 0;
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		conf_errors_add(errors, none, "the file cannot be read (%s)", strerror(errno));
-	} else if (!S_ISREG(st.st_mode)) {
-		conf_errors_add(errors, none, "not a regular file");
-	} else if (st.st_size > CONF_FILE_MAX) {
-		conf_errors_add(errors, none, "the file is too large; expected at most 1MiB");
-	} else if (!(text = malloc(CONF_FILE_MAX + 1))) {
-		conf_errors_add(errors, none, "out of memory");
-	} else {
-		/* One octet more than allowed, so that one that grew meanwhile is noticed. */
-		while (*len <= CONF_FILE_MAX && (got = read(fd, text + *len, CONF_FILE_MAX + 1 - *len)) > 0)
-			*len += (size_t)got;
-	}
-	if (fd >= 0)
-		close(fd);
-	return text;
-}
 
 static const char *folder_of(struct arena *tree, const char *path)
 {
@@ -333,7 +283,7 @@ const struct conf *conf_load(const char *path, const char *text, size_t len, str
 	struct snapshot *s = calloc(1, sizeof(*s));
 	struct loader l = { .errors = errors };
 	size_t before = conf_errors_count(errors);
-	char *own = text ? NULL : read_file(path, &len, errors);
+	char *own = text ? NULL : yaml_read(path, &len, errors);
 
 	if (!s) {
 		conf_errors_add(errors, (struct conf_mark){ 0, 0 }, "out of memory");

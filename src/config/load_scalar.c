@@ -183,7 +183,7 @@ void load_scalar(struct loader *l, const struct conf_key *k, const struct node *
 	char expected[256];
 
 	conf_key_expected(k, expected, sizeof(expected));
-	if (!load_want(l, n, NODE_SCALAR, k->name, expected))
+	if (!node_want(l->errors, n, NODE_SCALAR, k->name, expected))
 		return;
 	if (k->type == CONF_T_BOOL || k->type == CONF_T_CHOICE)
 		load_word(l, k, n, base);

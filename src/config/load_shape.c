@@ -14,7 +14,7 @@ static bool want_list(struct loader *l, const struct conf_key *k, const struct n
 	char expected[256];
 
 	conf_key_expected(k, expected, sizeof(expected));
-	if (!load_want(l, n, NODE_LIST, k->name, expected))
+	if (!node_want(l->errors, n, NODE_LIST, k->name, expected))
 		return false;
 	if (n->count >= k->min && n->count <= k->max)
 		return true;
@@ -78,7 +78,7 @@ static void load_tiers(struct loader *l, const struct conf_key *k, const struct 
 	l->c->tiers = 0;
 	l->c->tier = load_alloc(l, n->count * sizeof(*l->c->tier));
 	for (item = n->child; item && l->c->tier; item = item->next) {
-		if (!load_want(l, item, NODE_SCALAR, "tiers", "names"))
+		if (!node_want(l->errors, item, NODE_SCALAR, "tiers", "names"))
 			continue;
 		if (!value_name_ok(item->text, 1, 32))
 			conf_errors_add(l->errors, item->mark, "\"%.80s\" is no name for a tier; expected letters, digits, \"-\", \"_\", \".\"",
@@ -92,7 +92,7 @@ static void load_tiers(struct loader *l, const struct conf_key *k, const struct 
 
 static void load_tier(struct loader *l, const struct conf_key *k, const struct node *n, void *base)
 {
-	int tier = load_want(l, n, NODE_SCALAR, k->name, "one of the tiers") ? tier_find(l, n->text, n->mark) : -1;
+	int tier = node_want(l->errors, n, NODE_SCALAR, k->name, "one of the tiers") ? tier_find(l, n->text, n->mark) : -1;
 
 	if (tier >= 0)
 		((struct conf_feature *)base)->tier = (uint8_t)tier;
@@ -123,7 +123,7 @@ static void load_ways(struct loader *l, const struct node *n, struct conf_ways *
 	int way;
 
 	*ways = (struct conf_ways){ 0 };
-	if (!load_want(l, n, NODE_LIST, n->name, "a list of ways: forward, stale, accept-later, refuse"))
+	if (!node_want(l->errors, n, NODE_LIST, n->name, "a list of ways: forward, stale, accept-later, refuse"))
 		return;
 	if (!n->count || n->count > CONF_WAYS) {
 		conf_errors_add(l->errors, n->mark, "\"%.80s\" has %u ways; expected 1 to %d of forward, stale, accept-later, refuse", n->name,
@@ -131,7 +131,7 @@ static void load_ways(struct loader *l, const struct node *n, struct conf_ways *
 		return;
 	}
 	for (item = n->child; item; item = item->next) {
-		way = load_want(l, item, NODE_SCALAR, n->name, "ways: forward, stale, accept-later, refuse") ? way_find(l, item) : -1;
+		way = node_want(l->errors, item, NODE_SCALAR, n->name, "ways: forward, stale, accept-later, refuse") ? way_find(l, item) : -1;
 		if (way >= 0)
 			ways->way[ways->count++] = (uint8_t)way;
 	}
@@ -155,7 +155,7 @@ static void load_mode_ways(struct loader *l, const struct conf_key *k, const str
 	size_t i;
 	int tier;
 
-	if (!load_want(l, n, NODE_MAP, k->name, "a list of ways for each tier"))
+	if (!node_want(l->errors, n, NODE_MAP, k->name, "a list of ways for each tier"))
 		return;
 	for (entry = n->child; entry; entry = entry->next) {
 		tier = ways_entry_ok(l, n, entry) ? tier_find(l, entry->name, entry->name_mark) : -1;
@@ -174,7 +174,7 @@ static void load_feature_ways(struct loader *l, const struct conf_key *k, const 
 	const struct node *entry;
 	int mode;
 
-	if (!load_want(l, n, NODE_MAP, k->name, "a list of ways for some modes"))
+	if (!node_want(l->errors, n, NODE_MAP, k->name, "a list of ways for some modes"))
 		return;
 	for (entry = n->child; entry; entry = entry->next) {
 		mode = ways_entry_ok(l, n, entry) ? mode_find(l, entry->name, entry->name_mark) : -1;
@@ -271,7 +271,7 @@ static void load_routes(struct loader *l, const struct conf_key *k, const struct
 	if (!want_list(l, k, n))
 		return;
 	for (item = n->child; item; item = item->next)
-		if (load_want(l, item, NODE_SCALAR, k->name, "routes, like \"GET /v1/rooms\""))
+		if (node_want(l->errors, item, NODE_SCALAR, k->name, "routes, like \"GET /v1/rooms\""))
 			load_route(l, item, (uint8_t)feature);
 }
 
@@ -321,7 +321,7 @@ static void load_identity(struct loader *l, const struct node *n, struct conf_fe
 	char near[96];
 	int kind;
 
-	if (!load_want(l, n, NODE_SCALAR, "identity", expected))
+	if (!node_want(l->errors, n, NODE_SCALAR, "identity", expected))
 		return;
 	kind = value_choice("none|bearer|header|certificate", n->text);
 	if (strncmp(n->text, "header:", 7) == 0 && value_field_ok(n->text + 7)) {
@@ -350,7 +350,7 @@ static void load_networks(struct loader *l, const struct conf_key *k, const stru
 		return;
 	h->trusted = load_alloc(l, (n->count + 1) * sizeof(*h->trusted));
 	for (item = n->child; item && h->trusted; item = item->next) {
-		if (!load_want(l, item, NODE_SCALAR, k->name, "networks, like \"10.0.0.0/8\""))
+		if (!node_want(l->errors, item, NODE_SCALAR, k->name, "networks, like \"10.0.0.0/8\""))
 			continue;
 		wrong = value_network_check(item->text);
 		if (wrong)

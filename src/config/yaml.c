@@ -11,8 +11,13 @@
  */
 #include "conf_private.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <libfyaml.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct reader {
 	struct fy_parser *parser;
@@ -33,6 +38,33 @@ static void fail(struct reader *r, struct conf_mark at, const char *what)
 }
 
 /* ---- the bytes ---- */
+
+char *yaml_read(const char *path, size_t *len, struct conf_errors *e)
+{
+	struct conf_mark none = { 0, 0 };
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char *text = NULL;
+	struct stat st;
+	ssize_t got;
+
+	*len = 0;
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		conf_errors_add(e, none, "the file cannot be read (%s)", strerror(errno));
+	} else if (!S_ISREG(st.st_mode)) {
+		conf_errors_add(e, none, "not a regular file");
+	} else if (st.st_size > YAML_FILE_MAX) {
+		conf_errors_add(e, none, "the file is too large; expected at most 1MiB");
+	} else if (!(text = malloc(YAML_FILE_MAX + 1))) {
+		conf_errors_add(e, none, "out of memory");
+	} else {
+		/* One octet more than allowed, so that one that grew meanwhile is noticed. */
+		while (*len <= YAML_FILE_MAX && (got = read(fd, text + *len, YAML_FILE_MAX + 1 - *len)) > 0)
+			*len += (size_t)got;
+	}
+	if (fd >= 0)
+		close(fd);
+	return text;
+}
 
 /* Length of a well-formed UTF-8 sequence (RFC 3629, section 4), 0 when it is not one. */
 static size_t utf8_length(const unsigned char *s, size_t left)
@@ -295,7 +327,7 @@ struct node *yaml_parse(const char *text, size_t len, struct arena *tree, struct
 {
 	struct reader r = { .tree = tree, .errors = e };
 
-	if (len > CONF_FILE_MAX) {
+	if (len > YAML_FILE_MAX) {
 		fail(&r, (struct conf_mark){ 0, 0 }, "the file is too large; expected at most 1MiB");
 		return NULL;
 	}
@@ -330,4 +362,21 @@ struct node *node_item(const struct node *list, size_t n)
 	for (item = list->child; item && n; item = item->next)
 		n--;
 	return item;
+}
+
+const char *node_kind_word(const struct node *n)
+{
+	if (n->kind == NODE_MAP)
+		return "a mapping";
+	if (n->kind == NODE_LIST)
+		return "a list";
+	return n->text ? "a single value" : "nothing";
+}
+
+bool node_want(struct conf_errors *e, const struct node *n, enum node_kind kind, const char *what, const char *expected)
+{
+	if (n->kind == kind && (kind != NODE_SCALAR || n->text))
+		return true;
+	conf_errors_add(e, n->mark, "\"%.80s\" is %s; expected %s", what, node_kind_word(n), expected);
+	return false;
 }

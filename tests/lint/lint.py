@@ -23,7 +23,7 @@ ROOMS = ["core", "config", "telemetry", "pure", "route", "degrade", "board", "cr
 
 # Which room's door a header is. Doors not listed are named like their room.
 DOORS = {"arena": "core", "buf": "core", "clock": "core", "fault": "core", "list": "core", "log": "core",
-         "proc": "core", "conf": "config", "h2": "http2", "dc": "pure", "dc_pool": "datacenter",
+         "proc": "core", "conf": "config", "yaml": "config", "h2": "http2", "dc": "pure", "dc_pool": "datacenter",
          "dc_probe": "datacenter"}
 
 # A third-party header is seen only in these rooms.
