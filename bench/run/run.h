@@ -35,13 +35,16 @@ enum { RUN_HELD = 0, RUN_USAGE = 2, RUN_INVALID = 3, RUN_FAILED = 99 };
 struct pace {
 	const struct scenario *s;
 	unsigned self, of;
-	uint64_t index;  /* of the next arrival, over all generators */
+	uint64_t index;          /* of the next arrival, over all generators */
 	uint64_t random;
-	double at;       /* its time, ns */
+	unsigned step;           /* the integral of the rate: `before` in the steps before this one, */
+	double before, reached;  /* `reached` at the arrival before */
 };
 void pace_init(struct pace *p, const struct scenario *s, unsigned self, unsigned of);
 /* The next arrival of this generator, ns from the start; INT64_MAX: none is left. */
 int64_t pace_next(struct pace *p);
+/* A pseudo-random number; the state is any seed. */
+uint64_t pace_roll(uint64_t *state);
 /* Arrivals of the whole run (expected, for poisson). */
 double pace_total(const struct scenario *s);
 

@@ -141,7 +141,7 @@ struct scenario {
 		bool redis, wire; /* wire: relays stand between the proxy and all it talks to */
 		unsigned workers;
 		bool tls;          /* clients to proxy */
-		const char *extra; /* YAML, appended to the proxy's configuration; NULL: none */
+		const char *extra; /* lines "key: value in flow style\n" of firebreak.yaml; NULL: none */
 	} proxy;
 
 	struct scenario_step step[SCENARIO_STEPS];
@@ -166,6 +166,11 @@ struct scenario {
 /* NULL, with all errors printed to `errors` as file:line:col: error: ..., when it does not hold. */
 struct scenario *scenario_load(const char *path, FILE *errors);
 void scenario_free(struct scenario *s);
+/* Divides all times by `factor` (what the messenger does and timeouts stay): a rehearsal
+ * of the rehearsal. */
+void scenario_quicken(struct scenario *s, double factor);
+/* The reference: every key with what is expected and its default. */
+void scenario_document(FILE *out);
 
 extern const struct scenario_verb { const char *word; bool private, write; } scenario_verbs[VERB_COUNT];
 extern const struct scenario_fault_info {
