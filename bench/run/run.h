@@ -137,6 +137,7 @@ int generator_run(const struct generator_args *a);
 
 /* ---- cast ---- */
 struct cast;
+struct net_loop;
 /* Starts everything and waits until the proxy is ready (20 s at most). NULL with a sentence.
  * All processes die with this one (PR_SET_PDEATHSIG) and live in one temporary folder, which
  * is removed even if this process is killed. A scenario with a target of its own gets a cast
