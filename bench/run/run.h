@@ -21,6 +21,7 @@
 #ifndef BENCH_RUN_H
 #define BENCH_RUN_H
 
+#include "firebreak/net.h"
 #include "../outcome.h"
 #include "sample.h"
 #include "scenario.h"
@@ -52,7 +53,7 @@ double pace_total(const struct scenario *s);
 /* The samples of a selection in a window, reduced. Latencies are exact (sorted). */
 struct figures {
 	uint64_t count, success, outcome[OUTCOME_COUNT];
-	double p50, p90, p99, p999, max;                 /* ms, from the intended time, of answers that came */
+	double p50, p90, p99, p999, max;                 /* ms, from the intended time; refusals left out */
 	double service_p50, service_p99;                 /* ms, from when it was really sent */
 	double gap;                                      /* ms: longest time without a success */
 	uint32_t age_max;                                /* s */
@@ -67,7 +68,6 @@ struct judged {
 struct ledger {
 	bool checked;              /* there were journals */
 	uint64_t acknowledged, lost, duplicated, reordered, unknown, unknown_kept;
-	uint64_t foreign;          /* octets of a private answer that were not the asking user's, answers */
 	char example[4][160];      /* of what was found, for people */
 	unsigned examples;
 };
@@ -97,29 +97,44 @@ struct result {
 	int code;                  /* exit status */
 };
 
-/* Is it an assertion? The sentence says what is wrong. Grammar:
+/*
+ * Is it an assertion? The sentence says what is wrong. A request belongs to the window it was
+ * intended in.
+ *
  *   [WHAT.]FIGURE OP NUMBER[UNIT] [during WINDOW]
- *   WHAT     a feature, a tier, core, core-reads, all (default)
- *   FIGURE   success_ratio, count, an outcome's word, an outcome's word + _ratio, p50 p90 p99 p999 max (latency),
- *            service_p99, gap, age_max; of the whole run: lost duplicated reordered wrong_user
- *            dropped stream_cuts; time_to_failover (first success of every core feature after the
- *            first fault of the window), time_to_recover (until the success ratio of core stays at 99 %)
+ *   WHAT     a feature, a tier, core-reads (reads of tier core), all; default all
+ *   FIGURE   an outcome's word (how many), OUTCOME_ratio, count, success_ratio, goodput (successes
+ *            per second), p50 p90 p99 p999 max service_p50 service_p99 (latency), gap (longest time
+ *            without a success), age_max (of stale answers),
+ *            time_to_failover (from the window's first fault to the first success of the feature
+ *            that waited longest for one; default core), time_to_recover (from there until the
+ *            success ratio stays at 99 %, in steps of 250 ms; default core);
+ *            of the whole run: lost duplicated reordered wrong_user dropped stream_cuts
  *   OP       == != <= >= < >
+ *   UNIT     us ms s of latencies and times, s m h of ages, % or none of ratios
  */
 bool judge_parse(const struct scenario *s, const char *text, char why[200]);
+/* Fills r->judged and r->code. What cannot be told (nothing was asked, no journal, the run ended
+ * before the window did) has not held. */
 void judge_all(struct result *r);
 /* Figures of a selection (feature index, or -1 with a tier's name, or -1 and NULL for all). */
 void judge_figures(const struct result *r, int feature, const char *tier, int64_t from, int64_t until, struct figures *out);
 
-/* ---- results ---- */
-void result_table(const struct result *r, FILE *out);
-bool result_json(const struct result *r, FILE *out);
-/* One self-contained HTML page, no script, no network. */
-bool result_page(const struct result *r, FILE *out);
+/* How long the feature was away: from the run's first fault until its success ratio stayed at 99 %
+ * (steps of 250 ms), ns; 0: there was no fault, or it never went. */
+int64_t judge_away(const struct result *r, unsigned feature);
+
+/* ---- results (summary.h reduces, these print) ---- */
+struct summary;
+void result_table(const struct summary *s, FILE *out);
+/* Schema: bench/result.schema.json */
+bool result_json(const struct summary *s, FILE *out);
+/* One self-contained HTML page: no script, no network. */
+bool result_page(const struct summary *s, FILE *out);
 
 /* ---- ledger (pure over files) ---- */
 /* Reads DIR/ *.journal (JSON lines, journal.h). False with a sentence: no journal, or unreadable. */
-bool ledger_check(struct ledger *l, const struct scenario *s, const char *dir, struct sample_log *const *logs, unsigned n, char why[200]);
+bool ledger_check(struct ledger *l, const char *dir, struct sample_log *const *logs, unsigned n, char why[200]);
 
 /* ---- generator ---- */
 struct generator_args {

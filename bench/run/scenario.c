@@ -11,18 +11,6 @@
 #include "firebreak/clock.h"
 #include "run.h"
 
-const struct scenario_verb scenario_verbs[VERB_COUNT] = {
-#define X(name, word, private, write) { word, private, write },
-	VERBS(X)
-#undef X
-};
-
-const struct scenario_fault_info scenario_faults[SFAULTS] = {
-#define X(name, word, who, valued, unit, help) { word, WHO_##who, valued, unit, help },
-	SCENARIO_FAULTS(X)
-#undef X
-};
-
 /* Octets where the verb has a choice: by default, and the most. */
 static const struct sizes {
 	uint64_t body, body_most, answer, answer_most;
@@ -346,11 +334,6 @@ static void read_cast(struct reader *r, const struct node *root)
 }
 
 /* ---- windows and assertions ---- */
-
-__attribute__((weak)) bool judge_parse(const struct scenario *s, const char *text, char why[200])
-{
-	return true;
-}
 
 static void read_windows(struct reader *r, const struct node *map)
 {
