@@ -140,8 +140,8 @@ bool ledger_check(struct ledger *l, const char *dir, struct sample_log *const *l
 struct generator_args {
 	const struct scenario *s;
 	const char *target, *authority; /* where, as the cast or the file says */
-	const char *ca;                 /* NULL with tls: not verified */
-	bool tls;
+	const char *ca;                 /* NULL: the system's */
+	bool tls, verify;
 	unsigned self, of;
 	int64_t start;                  /* monotonic ns; the same for all */
 	struct sample_log *log;

@@ -26,7 +26,9 @@ struct sample {
 	uint8_t reason;      /* enum fault of a refusal or failure that named one; else 0 */
 	uint8_t status;      /* HTTP status / 100 */
 	uint8_t generator;
-	uint8_t unused[5];
+	uint8_t unused;
+	uint32_t own_us;     /* of late_us, what the generator itself was late; the rest waited for its
+			      * room's last message, a connection or a stream */
 };
 
 /* A message the proxy said was taken (201 or 202): to be found in a journal.
@@ -53,8 +55,8 @@ struct sample_log {
 	struct sample_ack *ack;
 };
 
-/* A shared mapping of an unlinked file in `dir` (sparse). NULL: no room. */
-struct sample_log *sample_log_create(const char *dir, uint64_t records, uint64_t acks);
+/* Shared memory, taken as it is written. NULL: no room. */
+struct sample_log *sample_log_create(uint64_t records, uint64_t acks);
 void sample_log_destroy(struct sample_log *l);
 /* False: full (counted as dropped; the run is invalid then). */
 bool sample_add(struct sample_log *l, const struct sample *s);
