@@ -236,6 +236,15 @@ static void shopping(struct call *c)
 	call_answer(c, &b);
 }
 
+/* A public page of one of the many services beside the messenger: the portal, maps, mail. */
+static void app(struct call *c)
+{
+	struct buf b = { 0 };
+	bool ok = json_put(&b, "{\"app\":") && json_text(&b, c->param[0].p, c->param[0].len) && json_put(&b, "}");
+
+	answer_json(c, 200, &b, ok);
+}
+
 static void healthz(struct call *c)
 {
 	struct buf b = { 0 };
@@ -301,6 +310,7 @@ const struct call_route api_routes[] = {
 	{ "GET", "/v1/backup", ROUTE_USER, files_get_backup },
 	{ "GET", "/v1/shopping", 0, shopping },
 	{ "GET", "/v1/shopping/{page}", 0, shopping },
+	{ "GET", "/v1/app/{name}", 0, app },
 	{ "POST", "/v1/login/refresh", ROUTE_USER, login_refresh },
 	{ "GET", "/v1/profile", ROUTE_USER, profile },
 	{ "PUT", "/v1/profile", ROUTE_USER, profile },

@@ -5,9 +5,11 @@
 #include "backend.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -20,9 +22,10 @@
 struct options {
 	const char *listen, *certificate, *key, *datacenter, *endpoint, *state, *journal;
 	struct fault_set fault;
+	int control; /* -1: none */
 };
 
-enum { OPT_CERT = 256, OPT_KEY, OPT_FAULT, OPT_CAPACITY, OPT_JOURNAL };
+enum { OPT_CERT = 256, OPT_KEY, OPT_FAULT, OPT_CAPACITY, OPT_JOURNAL, OPT_CONTROL };
 
 static const struct argp_option option_table[] = {
 	{ "listen", 'l', "ADDRESS", 0, "where to listen (default 127.0.0.1:9101; unix:/path too)", 0 },
@@ -33,6 +36,7 @@ static const struct argp_option option_table[] = {
 	{ "state", 's', "DIR", 0, "state shared by all endpoints of a run (required)", 0 },
 	{ "journal", OPT_JOURNAL, "DIR", 0, "append what is accepted to DIR/ENDPOINT.journal", 0 },
 	{ "fault", OPT_FAULT, "NAME=VALUE,...", 0, "faults from the start; at runtime: PUT /_fault?NAME=VALUE", 0 },
+	{ "control", OPT_CONTROL, "FD", 0, "an inherited SOCK_SEQPACKET socket on which faults are told (NAME=VALUE,...); ends with it", 0 },
 	{ "capacity", OPT_CAPACITY, "N", 0, "the same as --fault capacity=N", 0 },
 	{ 0 },
 };
@@ -40,7 +44,7 @@ static const struct argp_option option_table[] = {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
-	char bad[32], text[64];
+	char bad[32], text[64], *end;
 
 	switch (key) {
 	case 'l':
@@ -63,6 +67,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_JOURNAL:
 		o->journal = arg;
+		break;
+	case OPT_CONTROL:
+		o->control = (int)strtol(arg, &end, 10);
+		if (*end || end == arg || o->control < 0)
+			argp_error(state, "--control: expected a descriptor's number");
 		break;
 	case OPT_CAPACITY:
 		snprintf(text, sizeof(text), "capacity=%s", arg);
@@ -112,6 +121,21 @@ static void stop(void *arg)
 	net_loop_stop(b->loop);
 }
 
+/* Who started us says which faults to show; that works however busy the service is. */
+static void on_control(void *arg)
+{
+	struct backend *b = arg;
+	char text[512], bad[32];
+	ssize_t n = recv(b->control, text, sizeof(text), MSG_DONTWAIT);
+
+	if (n > 0) {
+		if (!fault_set_query(&b->fault, text, (size_t)n, bad))
+			fprintf(stderr, "firebreak-bench backend: --control: no such fault, or not in its range: %s\n", bad);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		net_loop_stop(b->loop);
+	}
+}
+
 static bool prepare(struct backend *b, const struct options *o, char *why, size_t why_size)
 {
 	struct conf_tls_server tls = { .certificate = o->certificate, .key = o->key };
@@ -123,6 +147,7 @@ static bool prepare(struct backend *b, const struct options *o, char *why, size_
 	else
 		snprintf(b->endpoint, sizeof(b->endpoint), "%s-1", b->datacenter);
 	b->fault = o->fault;
+	b->control = o->control;
 	b->dir = o->state;
 	bench_limits(&b->limits);
 	if (!crypt_init() || !crypt_random(&b->dice, sizeof(b->dice)) || !crypt_random(ticket_key, sizeof(ticket_key))) {
@@ -147,7 +172,7 @@ static int serve(struct backend *b, int fd, const char *address)
 	events_start(b);
 	net_loop_hook(b->loop, hook, b);
 	l = net_listener_create(b->loop, fd, on_accept, b);
-	if (!l || !bench_stop_on_signal(b->loop, stop, b)) {
+	if (!l || !bench_stop_on_signal(b->loop, stop, b) || (b->control >= 0 && !net_watch(b->loop, b->control, on_control, b))) {
 		fprintf(stderr, "firebreak-bench backend: out of memory\n");
 		return 1;
 	}
@@ -161,7 +186,7 @@ static int serve(struct backend *b, int fd, const char *address)
 int backend_main(int argc, char **argv)
 {
 	static const struct argp argp = { option_table, parse, NULL, "One endpoint of the simulated messenger.", NULL, NULL, NULL };
-	struct options o = { .listen = "127.0.0.1:9101", .datacenter = "pangyo" };
+	struct options o = { .listen = "127.0.0.1:9101", .datacenter = "pangyo", .control = -1 };
 	static struct backend b; /* as long as the process */
 	char why[512] = "";
 	int fd, code;

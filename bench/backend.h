@@ -6,7 +6,7 @@
  *   call.c     one request's life: body, faults, answer with back-pressure
  *   api.c      the messenger over HTTP         grpc.c  the same calls over gRPC
  *   files.c    media and backup                events.c  event streams
- *   probe.c    paths for tests: echo, bytes, status, ...
+ *   probe.c    paths for tests: echo, bytes, status, ...  pattern.c  made-up bodies
  *   store.c    what all endpoints share        journal.c  what this one accepted
  */
 #ifndef BENCH_BACKEND_H
@@ -31,6 +31,7 @@ struct backend {
 	const char *dir;
 	char datacenter[16], endpoint[24];
 	struct fault_set fault;
+	int control; /* faults are told here; -1: by PUT only */
 	int64_t busy_until;
 	uint64_t requests, dice;
 	struct list followers; /* event streams */
@@ -127,9 +128,8 @@ void files_upload_media(struct call *c);
 void files_upload_backup(struct call *c);
 void files_get_media(struct call *c);
 void files_get_backup(struct call *c);
-/* Deterministic bytes: the byte at p is pattern_byte(p, seed). */
+/* Made-up octets (pattern.h) from c->at to c->total. */
 bool files_pattern(struct call *c, struct buf *out, size_t want);
-unsigned char files_pattern_byte(uint64_t at, uint64_t seed);
 
 /* events.c */
 void events_start(struct backend *b);

@@ -15,8 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "pattern.h"
+
 #define OBJECT_MAX  (UINT64_C(16) << 20)
-#define PATTERN_LEN 64256 /* 251 * 256 */
 
 struct upload {
 	int fd; /* -1: not kept */
@@ -25,34 +26,22 @@ struct upload {
 	uint64_t bytes, hash;
 };
 
-unsigned char files_pattern_byte(uint64_t at, uint64_t seed)
-{
-	uint64_t i = (at + seed) % PATTERN_LEN;
-
-	return (unsigned char)(i * 7 + i / 251);
-}
-
 bool files_pattern(struct call *c, struct buf *out, size_t want)
 {
-	static unsigned char pattern[PATTERN_LEN];
-	static bool made;
-	uint64_t from;
-	size_t i, n, room;
+	const unsigned char *from;
+	size_t n, room;
 	void *to;
 
-	for (i = 0; !made && i < PATTERN_LEN; i++)
-		pattern[i] = files_pattern_byte(i, 0);
-	made = true;
 	while (want && c->at < c->total) {
-		from = (c->at + c->seed) % PATTERN_LEN;
-		n = PATTERN_LEN - from < want ? (size_t)(PATTERN_LEN - from) : want;
+		from = pattern_at(c->at, c->seed, &n);
+		n = n < want ? n : want;
 		if (n > c->total - c->at)
 			n = (size_t)(c->total - c->at);
 		to = buf_reserve(out, n, &room);
 		if (!to)
 			return true;
 		n = n < room ? n : room;
-		memcpy(to, pattern + from, n);
+		memcpy(to, from, n);
 		buf_commit(out, n);
 		c->at += n;
 		want -= n;
@@ -226,26 +215,24 @@ static void get_file(struct call *c, const char *kind, struct slice name)
 /* ?bytes=N: made up, the same for the same id. */
 void files_get_media(struct call *c)
 {
-	size_t i;
-
 	if (!call_query(c, "bytes").p) {
 		get_file(c, "media", c->param[0]);
 		return;
 	}
-	for (i = 0; i < c->param[0].len; i++)
-		c->seed = c->seed * 31 + (unsigned char)c->param[0].p[i];
-	c->seed %= PATTERN_LEN;
+	c->seed = pattern_seed(c->param[0].p, c->param[0].len);
 	call_head(c, 200);
 	call_field(c, "content-type", "application/octet-stream", 24);
 	call_answer_source(c, files_pattern, call_query_number(c, "bytes", 0));
 }
 
+/* The same for the same user: whose octets they are can be told from them. */
 void files_get_backup(struct call *c)
 {
 	if (!call_query(c, "bytes").p) {
 		get_file(c, "backup", c->user);
 		return;
 	}
+	c->seed = pattern_seed(c->user.p, c->user.len);
 	call_head(c, 200);
 	call_field(c, "content-type", "application/octet-stream", 24);
 	call_answer_source(c, files_pattern, call_query_number(c, "bytes", 0));

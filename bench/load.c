@@ -247,7 +247,7 @@ static const char *prepare(struct load *l, char *why)
 	l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (l->timer_fd < 0 || !traffic_init(l) || !net_watch(l->loop, l->timer_fd, on_due, l))
 		return "out of memory or descriptors";
-	if (l->o.admin && !(l->watch = watch_create(l->loop, l->o.admin)))
+	if (l->o.admin && !(l->watch = watch_create(l->loop, l->o.admin, CLOCK_SEC / 2, NULL, NULL)))
 		return "--admin: not an address";
 	return NULL;
 }

@@ -18,6 +18,7 @@
 #include "firebreak/telemetry.h"
 #include "outcome.h"
 #include "tally.h"
+#include "watch.h"
 
 #define LOAD_CONNECTIONS_MAX 1024
 #define LOAD_WAITING_MAX     20000 /* requests without a connection to go to */
@@ -118,16 +119,5 @@ void client_stop(struct load *l);
 void report_second(struct load *l);
 void report_table(const struct load *l, FILE *out);
 bool report_json(const struct load *l, const char *path);
-
-/* watch.c: the admin side, asked twice a second. */
-struct watch;
-struct watch *watch_create(struct net_loop *loop, const char *address);
-void watch_destroy(struct watch *w);
-/* "normal", "?" when it does not answer. */
-const char *watch_mode(const struct watch *w);
-/* "pangyo up, anyang down" */
-const char *watch_datacenters(const struct watch *w);
-/* Requests of the feature that failed over since the first answer, as the proxy counts. */
-uint64_t watch_failed_over(const struct watch *w, const char *feature);
 
 #endif

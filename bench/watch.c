@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The proxy's own view beside the clients': GET /api/v1/status twice a second over
- * a connection of its own (HTTP/1.1, closed after the answer).
- */
+/* GET /api/v1/status over a connection of its own (HTTP/1.1, closed after the answer). */
+#include "watch.h"
+
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "firebreak/clock.h"
-#include "load.h"
 
-#define PERIOD     (500 * CLOCK_MS)
 #define ANSWER_MAX (1 << 20)
 
 struct watch {
 	struct net_loop *loop;
+	int64_t period;
+	void (*looked)(void *arg);
+	void *arg;
 	struct net_addr address;
 	struct net_timer timer;
 	struct net_conn *conn;
@@ -96,10 +96,13 @@ static void on_closed(void *user, enum fault fault)
 		snprintf(w->mode, sizeof(w->mode), "?");
 	free(text);
 	buf_clear(&w->answer);
-	if (w->stopped)
+	if (w->stopped) {
 		watch_destroy(w);
-	else
-		net_timer_arm(w->loop, &w->timer, clock_now() + PERIOD);
+		return;
+	}
+	net_timer_arm(w->loop, &w->timer, clock_now() + w->period);
+	if (w->looked)
+		w->looked(w->arg);
 }
 
 static const struct net_handler handler = { on_open, on_bytes, on_eof, on_drained, on_closed };
@@ -110,10 +113,10 @@ static void ask(struct net_timer *t)
 
 	w->conn = net_conn_connect(w->loop, &w->address, NULL, NULL, 400, &handler, w);
 	if (!w->conn)
-		net_timer_arm(w->loop, &w->timer, clock_now() + PERIOD);
+		net_timer_arm(w->loop, &w->timer, clock_now() + w->period);
 }
 
-struct watch *watch_create(struct net_loop *loop, const char *address)
+struct watch *watch_create(struct net_loop *loop, const char *address, int64_t period, void (*looked)(void *arg), void *arg)
 {
 	struct watch *w = calloc(1, sizeof(*w));
 
@@ -122,6 +125,9 @@ struct watch *watch_create(struct net_loop *loop, const char *address)
 		return NULL;
 	}
 	w->loop = loop;
+	w->period = period;
+	w->looked = looked;
+	w->arg = arg;
 	snprintf(w->mode, sizeof(w->mode), "?");
 	net_timer_init(&w->timer, ask);
 	net_timer_arm(loop, &w->timer, clock_now());
@@ -151,6 +157,15 @@ const char *watch_mode(const struct watch *w)
 const char *watch_datacenters(const struct watch *w)
 {
 	return w ? w->datacenters : "";
+}
+
+bool watch_datacenter(const struct watch *w, size_t i, const char **name, const char **state)
+{
+	const json_t *d = json_array_get(json_object_get(w->status, "datacenters"), i);
+
+	*name = json_string_value(json_object_get(d, "name"));
+	*state = json_string_value(json_object_get(d, "state"));
+	return *name && *state;
 }
 
 static uint64_t failed_over(const json_t *status, const char *feature)

@@ -4,7 +4,7 @@
  *
  *   scenario.c   the file: keys, checks, errors with places      (pure)
  *   pace.c       when each request is to be sent                 (pure)
- *   cast.c       the messenger, relays, Redis, the proxy as processes
+ *   cast.c       the messenger, relays, Redis, the proxy as processes (cast.h)
  *   relay.c      one relay process: the faults of the wire
  *   generator.c  one generating process: connections, requests, samples
  *   verb.c       a feature's request, and what its answer must hold
@@ -159,6 +159,8 @@ struct net_loop;
  * of nobody: addresses, a folder, operators. `firebreak`: the proxy; NULL: found beside this program. */
 struct cast *cast_start(const struct scenario *s, const char *firebreak, char why[300]);
 void cast_stop(struct cast *c); /* and removes the folder; 5 s at most */
+/* The folder stays, for people to look into. */
+void cast_keep(struct cast *c);
 /* In a forked child that stays this program: closes what is the conductor's. */
 void cast_forget(struct cast *c);
 const char *cast_target(const struct cast *c);    /* "127.0.0.1:port" */
@@ -183,7 +185,7 @@ void cast_follow(struct cast *c, struct net_loop *loop, void (*say)(void *user, 
 struct timeline;
 /* Carries out s->event at start + at, from the loop. NULL: out of memory. */
 struct timeline *timeline_start(struct net_loop *loop, const struct scenario *s, struct cast *c, int64_t start);
-/* Nothing more happens; what was noted stays. */
+/* Nothing more happens; what was noted stays. The loop needs one more turn. */
 void timeline_stop(struct timeline *t);
 void timeline_destroy(struct timeline *t);
 const struct mark *timeline_marks(const struct timeline *t, size_t *count);
