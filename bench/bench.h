@@ -11,6 +11,7 @@
 
 int backend_main(int argc, char **argv);
 int load_main(int argc, char **argv);
+int run_main(int argc, char **argv);
 
 /* Limits for a trusted peer on loopback: generous, but nothing without a bound. */
 void bench_limits(struct conf_limits *l);

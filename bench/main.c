@@ -20,6 +20,7 @@ static const struct {
 	const char *text;
 } commands[] = {
 	{ "backend", backend_main, "one endpoint of the simulated messenger" },
+	{ "run", run_main, "rehearse a scenario: load, faults, and what held" },
 	{ "load", load_main, "open-loop mixed messenger load" },
 	{ "relay", relay_main, "a wire with faults, for `run`" },
 };

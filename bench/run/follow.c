@@ -42,15 +42,16 @@ static unsigned feature_of_streams(const struct scenario *s)
 	return f;
 }
 
-/* One record for each time it was asked for: until it began, or failed. */
+/* One record for each time it was asked for: until it began, or failed. Those asked for
+ * before the start count from it. */
 static void record(struct follower *f, enum outcome o, int status, uint8_t datacenter)
 {
 	const struct generator_args *a = f->g->a;
 	int64_t now = generator_now(f->g), took = now - f->asked;
-	struct sample s = { .intended = f->asked, .latency_us = took > 0 ? (uint32_t)(took / 1000) : 0, .feature = (uint16_t)feature_of_streams(f->g->s),
+	struct sample s = { .intended = f->asked > 0 ? f->asked : 0, .latency_us = took > 0 ? (uint32_t)(took / 1000) : 0, .feature = (uint16_t)feature_of_streams(f->g->s),
 			    .outcome = (uint8_t)o, .datacenter = datacenter, .status = (uint8_t)(status / 100), .generator = (uint8_t)a->self };
 
-	if (!f->recorded && f->asked >= 0 && !f->g->stopping)
+	if (!f->recorded && !f->g->stopping)
 		sample_add(a->log, &s);
 	f->recorded = true;
 }

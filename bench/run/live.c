@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include "live.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "firebreak/clock.h"
+
+void live_init(struct live *l, const struct scenario *s, struct sample_log *const *log, unsigned logs, bool terminal)
+{
+	*l = (struct live){ .s = s, .log = log, .logs = logs, .terminal = terminal };
+}
+
+void live_count(struct live *l)
+{
+	unsigned i;
+
+	memset(l->count, 0, sizeof(l->count));
+	for (i = 0; i < l->logs; i++) {
+		uint64_t have = atomic_load_explicit(&l->log[i]->count, memory_order_acquire);
+
+		for (; l->read[i] < have; l->read[i]++) {
+			const struct sample *r = &l->log[i]->record[l->read[i]];
+
+			l->count[r->feature][r->outcome]++;
+		}
+	}
+}
+
+struct text {
+	char *out;
+	size_t used, room; /* room: octets without the end */
+	bool full;
+};
+
+static void put(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void put(struct text *t, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(t->out + t->used, t->room + 1 - t->used, format, args);
+	va_end(args);
+	t->full = t->full || (size_t)n > t->room - t->used;
+	t->used += (size_t)n > t->room - t->used ? t->room - t->used : (size_t)n;
+}
+
+static void put_counts(struct text *t, const char *name, const uint64_t count[OUTCOME_COUNT])
+{
+	bool any = false;
+	int o;
+
+	put(t, "  %s", name);
+	for (o = 0; o < OUTCOME_COUNT; o++) {
+		if (count[o])
+			put(t, " %llu%s", (unsigned long long)count[o], outcome_mark((enum outcome)o));
+		any = any || count[o];
+	}
+	if (!any)
+		put(t, " 0");
+}
+
+/* Features of one tier added up, or (tier NULL) of the one. */
+static void add_up(const struct live *l, const char *tier, unsigned feature, uint64_t sum[OUTCOME_COUNT])
+{
+	unsigned f, o;
+
+	memset(sum, 0, OUTCOME_COUNT * sizeof(*sum));
+	for (f = 0; f < l->s->features; f++) {
+		for (o = 0; o < OUTCOME_COUNT && (tier ? !strcmp(l->s->feature[f].tier, tier) : f == feature); o++)
+			sum[o] += l->count[f][o];
+	}
+}
+
+static void put_features(const struct live *l, struct text *t)
+{
+	uint64_t sum[OUTCOME_COUNT];
+	unsigned f;
+
+	for (f = 0; f < l->s->features; f++) {
+		add_up(l, NULL, f, sum);
+		if (l->s->feature[f].share > 0)
+			put_counts(t, l->s->feature[f].name, sum);
+	}
+}
+
+static void put_tiers(const struct live *l, struct text *t)
+{
+	uint64_t sum[OUTCOME_COUNT];
+	unsigned f, g;
+
+	for (f = 0; f < l->s->features; f++) {
+		const char *tier = l->s->feature[f].tier;
+
+		for (g = 0; strcmp(l->s->feature[g].tier, tier) != 0; g++)
+			;
+		add_up(l, tier, 0, sum);
+		if (g == f) /* the first of its tier */
+			put_counts(t, tier, sum);
+	}
+}
+
+void live_text(const struct live *l, int64_t at, double seconds, const char *mode, const char *faults, char out[LIVE_COLUMNS + 1])
+{
+	char words[200], left[32];
+	int64_t rest = l->s->duration > at ? l->s->duration - at : 0;
+	struct text t = { .out = out };
+	uint64_t done = 0;
+	unsigned f, o;
+	size_t begun;
+
+	for (f = 0; f < l->s->features; f++)
+		for (o = 0; o < OUTCOME_COUNT; o++)
+			done += l->count[f][o];
+	snprintf(left, sizeof(left), "  %llds left", (long long)((rest + CLOCK_SEC / 2) / CLOCK_SEC));
+	/* Faults may take what two fifths of the line leave beside the mode. */
+	snprintf(words, sizeof(words), "%s%.16s%s%.*s", *mode ? "  " : "", mode, *faults ? "  " : "", LIVE_COLUMNS * 2 / 5 - 18, faults);
+	t.room = LIVE_COLUMNS - strlen(words) - strlen(left);
+	put(&t, "%4llds %6.0f/s", (long long)(at / CLOCK_SEC), seconds > 0 ? (double)done / seconds : 0);
+	begun = t.used;
+	put_features(l, &t);
+	if (t.full) {
+		t.used = begun;
+		t.full = false;
+		put_tiers(l, &t);
+	}
+	t.room = LIVE_COLUMNS;
+	put(&t, "%s%s", words, left);
+	out[t.used] = '\0';
+}
+
+void live_print(const struct live *l, const char *line, FILE *out)
+{
+	if (l->terminal)
+		fprintf(out, "\r\033[K%s", line);
+	else
+		fprintf(out, "%s\n", line);
+	fflush(out);
+}
+
+void live_say(const struct live *l, const char *text, FILE *out)
+{
+	fprintf(out, "%s== %s\n", l->terminal ? "\r\033[K" : "", text);
+	fflush(out);
+}
+
+void live_end(const struct live *l, FILE *out)
+{
+	if (l->terminal)
+		fprintf(out, "\r\033[K");
+}

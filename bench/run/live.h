@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One line a second while it runs, 100 columns at most:
+ *
+ *    12s   498/s  send 151  sync 90 12f  media 30 2!  normal  pangyo: kill  48s left
+ *
+ * A number alone: served; marks as in outcome.h. Features are told one by one where there
+ * is room, else by tier.
+ */
+#ifndef BENCH_LIVE_H
+#define BENCH_LIVE_H
+
+#include "run.h"
+
+#define LIVE_COLUMNS 100
+
+/* owned by: the conductor */
+struct live {
+	const struct scenario *s;
+	struct sample_log *const *log;
+	unsigned logs;
+	uint64_t read[SCENARIO_THREADS]; /* records of each log seen so far */
+	uint32_t count[SCENARIO_FEATURES][OUTCOME_COUNT];
+	bool terminal;
+};
+
+void live_init(struct live *l, const struct scenario *s, struct sample_log *const *log, unsigned logs, bool terminal);
+/* Counts what has ended since the last time. */
+void live_count(struct live *l);
+/* The line, from the counts and these words ("" where there is nothing to say). */
+void live_text(const struct live *l, int64_t at, double seconds, const char *mode, const char *faults, char out[LIVE_COLUMNS + 1]);
+void live_print(const struct live *l, const char *line, FILE *out);
+/* A line of its own, for what happened just now. */
+void live_say(const struct live *l, const char *text, FILE *out);
+void live_end(const struct live *l, FILE *out);
+
+#endif
