@@ -129,14 +129,12 @@ bool verb_body(const struct request *r, struct buf *out)
 	bool ok = true;
 
 	if (f->does == VERB_SEND) {
+		/* Whole tags only: a part of one would be another's. */
 		piece = (size_t)snprintf(text, sizeof(text), "%s ", r->name + 1);
-		for (n = piece; n + piece <= sizeof(text); n += piece)
-			memcpy(text + n, text, piece);
-		for (; ok && left; left -= piece) {
-			piece = left < n ? (size_t)left : n;
+		for (; ok && left >= piece; left -= piece)
 			ok = buf_append(out, text, piece);
-		}
-		return ok;
+		memset(text, '.', piece);
+		return ok && buf_append(out, text, (size_t)left);
 	}
 	for (at = 0; ok && left; at += n, left -= n) {
 		const unsigned char *p = pattern_at(at, seed, &n);
