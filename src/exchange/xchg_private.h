@@ -6,6 +6,7 @@
  *   downstream.c  accepting clients: limits, PROXY header, sessions
  *   snapshot.c    an immutable configuration, compiled: plan, routes, trusted networks
  *   exchange.c    the state machine
+ *   attempt.c     one try to forward: its beginning, its request body, its end
  *   request.c     what was asked, and the fields that go upstream
  *   response.c    the fields that go downstream; what is kept as recent state
  *   answer.c      answers of our own: refusals, stale state
@@ -174,6 +175,28 @@ enum fault request_read(struct xchg *x);
 bool request_key(struct xchg *x, struct cache_key *key);
 /* Trailers as they may go on; *n fields in the stream's arena. */
 struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, uint16_t *n);
+
+/* attempt.c */
+/* Chooses an endpoint and sends it the request as far as it has come. FAULT_NONE, or why
+ * nothing was sent. */
+enum fault attempt_start(struct xchg *x);
+/* May this request be tried once more after `fault`? Takes from the retry budget. */
+bool attempt_again(struct xchg *x, enum fault fault);
+/* Sends on what has arrived of the request body, keeping a copy for another try. */
+void attempt_body(struct xchg *x);
+/* The request has ended: with its trailers, if it has any. */
+void attempt_finish(struct xchg *x);
+/* No copy of the request body any more: a body that was begun is not tried again. */
+void attempt_keep_nothing(struct xchg *x);
+/* Says once per attempt what it tells about the endpoint. */
+void attempt_over(struct xchg *x, enum fault fault);
+/* Lets go of the current attempt; its stream is released when it has closed. */
+void attempt_abandon(struct xchg *x, enum fault fault);
+/* The same once its head went down: what was submitted there is in its memory, which
+ * stays until the client's stream is over. */
+void attempt_cancel(struct xchg *x, enum fault fault);
+/* How long a response head may take, ns. */
+int64_t attempt_patience(const struct xchg *x);
 
 /* response.c */
 struct h2_field *response_fields(struct xchg *x, const struct h2_head *h, uint16_t *n);
