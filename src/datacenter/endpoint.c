@@ -372,8 +372,8 @@ static bool fits(const struct link *l, bool connect)
 	/* More than the peer turns out to take would wait behind one another. */
 	if (!l->proven && h2_session_streams(l->h2) >= l->ep->streams)
 		return false;
-	/* RFC 8441 section 3: not before the peer's SETTINGS allow it. */
-	return !connect || (h2_session_open(l->h2) && h2_session_peer_connect(l->h2));
+	/* Before the SETTINGS the request waits for them. */
+	return !connect || !h2_session_settled(l->h2) || h2_session_peer_connect(l->h2);
 }
 
 struct link *endpoint_link(struct endpoint *ep, bool connect, enum fault *why)
@@ -381,12 +381,13 @@ struct link *endpoint_link(struct endpoint *ep, bool connect, enum fault *why)
 	const struct conf_limits *limits = &ep->pool->conf->limits;
 	struct link *beginning = NULL, *doubtful = NULL, *l;
 	struct list *node;
-	unsigned usable = 0, open = 0;
+	unsigned usable = 0;
+	bool unable = false;
 
 	for (node = ep->links.next; node != &ep->links; node = node->next) {
 		l = list_entry(node, struct link, node);
 		usable += !l->leaving && !l->judged;
-		open += h2_session_open(l->h2) && l->proven;
+		unable |= connect && h2_session_settled(l->h2) && !h2_session_peer_connect(l->h2);
 		if (!fits(l, connect))
 			continue;
 		if (!h2_session_open(l->h2))
@@ -398,14 +399,10 @@ struct link *endpoint_link(struct endpoint *ep, bool connect, enum fault *why)
 	}
 	if (beginning)
 		return beginning;
-	*why = connect && open ? FAULT_CONNECT_UNWANTED : FAULT_UPSTREAM_FULL;
-	if (usable < limits->upstream_connections && ep->count < 4 * limits->upstream_connections && !(connect && open)) {
-		l = link_open(ep, why);
-		if (l && !connect)
-			return l;
-		if (l)
-			*why = FAULT_UPSTREAM_FULL; /* asks again when the SETTINGS are known */
-	}
+	*why = unable ? FAULT_UPSTREAM_NO_CONNECT : FAULT_UPSTREAM_FULL;
+	if (usable < limits->upstream_connections && ep->count < 4 * limits->upstream_connections && !unable &&
+	    (l = link_open(ep, why)))
+		return l;
 	return doubtful;
 }
 

@@ -149,6 +149,21 @@ static void on_ping_ack(struct h2_session *s)
 		s->ctx->owner.on_pong(s->owner, took);
 }
 
+static void on_settings(struct h2_session *s)
+{
+	struct list *node, *next;
+
+	if (!s->settings_seen && !s->ctx->server) {
+		for (node = s->streams.next; node != &s->streams; node = next) {
+			next = node->next;
+			stream_settled(list_entry(node, struct h2_stream, node));
+		}
+	}
+	s->settings_seen = true;
+	if (s->ctx->owner.on_room)
+		s->ctx->owner.on_room(s->owner);
+}
+
 static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
 	struct h2_session *s = user;
@@ -181,11 +196,8 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 			s->ctx->owner.on_goaway(s->owner);
 		return 0;
 	case NGHTTP2_SETTINGS:
-		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
-			s->settings_seen = true;
-			if (s->ctx->owner.on_room)
-				s->ctx->owner.on_room(s->owner);
-		}
+		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
+			on_settings(s);
 		return 0;
 	default:
 		return 0;
@@ -231,7 +243,8 @@ static enum fault closing_fault(const struct h2_session *s, const struct h2_stre
 		return FAULT_NONE;
 	if (st->id > s->sent_id && s->goaway_received) /* the codec held it back */
 		return FAULT_UPSTREAM_GOAWAY;
-	if (code == NGHTTP2_REFUSED_STREAM)
+	/* Unprocessed, it says. That is no word to repeat a POST on when an answer has begun. */
+	if (code == NGHTTP2_REFUSED_STREAM && !st->held)
 		return s->goaway_received ? FAULT_UPSTREAM_GOAWAY : FAULT_UPSTREAM_REFUSED;
 	return FAULT_UPSTREAM_RESET;
 }

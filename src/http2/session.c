@@ -77,8 +77,12 @@ static void pump(struct h2_session *s)
 	bool full;
 	ssize_t n;
 
-	if (!s->ng || !s->open || s->closing)
+	if (!s->ng || s->closing)
 		return;
+	if (!s->open) { /* streams may have ended unsaid */
+		session_dispatch(s);
+		return;
+	}
 	s->frame_used = true;
 	while (net_pending(s->conn) < s->ctx->limits->output_bytes) {
 		n = nghttp2_session_mem_send(s->ng, &data);
@@ -231,6 +235,7 @@ static enum fault translate(const struct h2_session *s, enum fault f)
 	case FAULT_FLOOD_FRAMES:
 	case FAULT_FLOOD_CONTINUATIONS:
 	case FAULT_FLOOD_HEADS:
+	case FAULT_OUTPUT_FULL:
 		return FAULT_UPSTREAM_PROTOCOL; /* what is a client's fault there is the endpoint's here */
 	default:
 		return f;
@@ -253,7 +258,7 @@ static void on_closed(void *user, enum fault fault)
 
 		if (st->reset_sent && st->fault != FAULT_NONE)
 			f = st->fault;
-		else if (f == FAULT_UPSTREAM_CLOSED && st->id > s->sent_id)
+		else if (f == FAULT_UPSTREAM_CLOSED && (!st->id || st->id > s->sent_id))
 			f = FAULT_UPSTREAM_GOAWAY; /* never said, so never processed */
 		stream_closed(st, f);
 	}
@@ -530,6 +535,13 @@ size_t h2_session_room(const struct h2_session *s)
 bool h2_session_peer_connect(const struct h2_session *s)
 {
 	return s->ng && nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+}
+
+bool h2_session_settled(const struct h2_session *s) { return s->settings_seen; }
+
+bool h2_session_spent(const struct h2_session *s)
+{
+	return s->ng && nghttp2_session_get_next_stream_id(s->ng) > INT32_MAX;
 }
 
 int64_t h2_ping(struct h2_session *s)

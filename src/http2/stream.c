@@ -146,11 +146,40 @@ static nghttp2_data_provider provider(struct h2_stream *st)
 	return (nghttp2_data_provider){ .source = { .ptr = st }, .read_callback = codec_read_body };
 }
 
+static bool say(struct h2_stream *st, const struct h2_field *field, size_t n, bool end)
+{
+	nghttp2_data_provider body = provider(st);
+	int32_t id = nghttp2_submit_request(st->session->ng, NULL, (const nghttp2_nv *)field, n, end ? NULL : &body, st);
+
+	if (id < 0)
+		return false;
+	st->id = id;
+	h2_wake(st->session);
+	return true;
+}
+
+static bool extended_connect(const struct h2_field *field, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n && field[i].name[0] == ':'; i++) {
+		if (field[i].token == H2_PROTOCOL)
+			return true;
+	}
+	return false;
+}
+
+static bool keep_unsaid(struct h2_stream *st, const struct h2_field *field, size_t n)
+{
+	st->unsaid = arena_alloc(&st->arena, sizeof(*st->unsaid));
+	if (st->unsaid)
+		*st->unsaid = (struct h2_head){ .field = (struct h2_field *)(uintptr_t)field, .count = (uint16_t)n };
+	return st->unsaid;
+}
+
 struct h2_stream *h2_request(struct h2_session *s, const struct h2_field *field, size_t n, bool end, void *user, enum fault *why)
 {
 	struct h2_stream *st;
-	nghttp2_data_provider body;
-	int32_t id;
 
 	*why = FAULT_UPSTREAM_FULL;
 	if (!h2_session_room(s))
@@ -161,18 +190,14 @@ struct h2_stream *h2_request(struct h2_session *s, const struct h2_field *field,
 		return NULL;
 	st->user = user;
 	st->out_end = end;
-	body = provider(st);
-	id = nghttp2_submit_request(s->ng, NULL, (const nghttp2_nv *)field, n, end ? NULL : &body, st);
-	if (id < 0) {
+	if (!s->settings_seen && extended_connect(field, n) ? !keep_unsaid(st, field, n) : !say(st, field, n, end)) {
 		list_remove(&st->node);
 		s->count--;
 		st->session = NULL;
 		h2_release(&st);
 		return NULL;
 	}
-	st->id = id;
 	*why = FAULT_NONE;
-	h2_wake(s);
 	return st;
 }
 
@@ -256,15 +281,51 @@ bool h2_finish(struct h2_stream *st, const struct h2_field *trailer, size_t n)
 	return true;
 }
 
+/* Waits for SETTINGS, or in the codec's queue for its turn. */
+static bool is_unsaid(const struct h2_stream *st)
+{
+	const struct h2_session *s = st->session;
+
+	return !s->ctx->server && (st->unsaid || (st->id > s->sent_id && !nghttp2_session_find_stream(s->ng, st->id)));
+}
+
+/* What the peer has not heard of is over without it: it may be long until the peer lets
+ * it be said. The codec has been told to drop it. */
+static void unsay(struct h2_stream *st, enum fault fault)
+{
+	st->unsaid = NULL;
+	if (st->id)
+		nghttp2_session_set_stream_user_data(st->session->ng, st->id, NULL);
+	stream_closed(st, fault);
+}
+
 void h2_reset(struct h2_stream *st, uint32_t code, enum fault fault)
 {
+	struct h2_session *s = st->session;
+
 	if (st->closed || st->reset_sent)
 		return;
 	st->reset_sent = true;
 	st->fault = fault;
-	if (st->session->ng && nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id, code))
-		h2_close(st->session, FAULT_NO_MEMORY); /* or it would stay for ever */
-	h2_wake(st->session);
+	h2_wake(s);
+	if (s->ng && st->id && nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, st->id, code))
+		h2_close(s, FAULT_NO_MEMORY); /* or it would stay for ever */
+	else if (is_unsaid(st))
+		unsay(st, fault);
+}
+
+void stream_settled(struct h2_stream *st)
+{
+	struct h2_head *h = st->unsaid;
+	nghttp2_session *ng = st->session->ng;
+
+	if (is_unsaid(st) && !nghttp2_session_get_remote_settings(ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+		h2_reset(st, NGHTTP2_CANCEL, FAULT_UPSTREAM_FULL);
+	else if (h && !h2_session_peer_connect(st->session))
+		stream_closed(st, FAULT_UPSTREAM_NO_CONNECT);
+	else if (h && !say(st, h->field, h->count, st->out_end && !st->out.len && !st->out_trailers))
+		stream_closed(st, FAULT_NO_MEMORY);
+	st->unsaid = NULL;
 }
 
 void h2_consume(struct h2_stream *st, size_t n)

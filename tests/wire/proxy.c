@@ -29,7 +29,8 @@ static void on_accept(void *user, struct net_accepted a)
 	}
 	assert_int_equal(p->w.raw, -1);
 	p->w.raw = a.fd;
-	raw_frame(&p->w, 4, 0, 0, NULL, 0);
+	if (!p->mute)
+		raw_frame(&p->w, 4, 0, 0, NULL, 0);
 }
 
 static const struct conf *load(struct proxy *p, const char *features)

@@ -18,6 +18,7 @@ struct proxy {
 	char path[64];
 	int listen_fd;
 	bool raw;      /* the backend's end is left to the test; its SETTINGS are sent */
+	bool mute;     /* ... or not even these */
 };
 
 /* `features`: their YAML, "" for one that takes everything. */
