@@ -336,38 +336,34 @@ void xchg_on_down(struct h2_stream *st, uint32_t what)
 static bool pass_interims(struct xchg *x)
 {
 	struct h2_head *h;
-	struct h2_field *f;
-	uint16_t n, i;
+	uint16_t i;
 
 	while ((h = h2_interim_take(x->up))) {
 		if (++x->interims > INTERIMS_MAX)
 			return false;
-		f = response_fields(x, h, &n);
 		/* The attempt may end, and its memory go to another, before these have left. */
-		for (i = 0; i < n; i++)
-			f[i].flags &= (uint8_t)~H2_FIELD_KEEP;
-		h2_interim(x->down, f, n);
+		for (i = 0; i < h->count; i++)
+			h->field[i].flags &= (uint8_t)~H2_FIELD_KEEP;
+		h2_interim(x->down, h->field, h->count);
 	}
 	return true;
 }
 
 static void on_head(struct xchg *x, bool end)
 {
-	struct h2_stream *up = x->up;
-	struct h2_field *f;
-	uint16_t n;
+	struct h2_head *h = x->up->head;
 
 	x->head_at = clock_now();
-	x->status = up->head->status;
+	x->status = h->status;
 	x->state = XCHG_STREAMING;
 	x->outcome = x->ask.attempts > 1 ? TM_FAILED_OVER : TM_SERVED;
 	x->fault = FAULT_NONE;
 	attempt_keep_nothing(x);
 	attempt_over(x, FAULT_NONE);
-	response_capture_begin(x, up->head);
-	f = response_fields(x, up->head, &n);
 	x->down->tunnel = x->connect && x->status < 300;
-	if (!h2_respond(x->down, f, n, end))
+	if (response_complete(x, h))
+		response_capture_begin(x, h);
+	if (!h2_respond(x->down, h->field, h->count, end))
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_INTERNAL);
 	else if (!end && x->timer.deadline > x->head_at + x->feature->stream_idle_ms * CLOCK_MS)
 		net_timer_arm(x->w->loop, &x->timer, x->head_at + x->feature->stream_idle_ms * CLOCK_MS);

@@ -8,26 +8,32 @@
 #include "firebreak/clock.h"
 #include "xchg_private.h"
 
-struct h2_field *response_fields(struct xchg *x, const struct h2_head *h, uint16_t *n)
+/* What comes without Date gets the time it came (RFC 9110 6.6.1). False: no memory. */
+static bool add_date(struct xchg *x, struct h2_head *h)
 {
-	uint16_t i, kept = 0;
+	struct h2_field *more = h->field;
+	const char *text = arena_strndup(&x->up->arena, http_date(), 29);
+
+	if (h->count == h->size && (more = arena_alloc(&x->up->arena, (h->count + 1u) * sizeof(*more))))
+		memcpy(more, h->field, h->count * sizeof(*more));
+	if (!more || !text)
+		return false;
+	h->field = more;
+	h->field[h->count++] = h2_field(H2_DATE, text, 29);
+	return true;
+}
+
+/* Everything else goes on as it is: the codec has refused what is malformed, and that is
+ * what connection-specific fields make of a response (RFC 9113 8.2.2). */
+bool response_complete(struct xchg *x, struct h2_head *h)
+{
+	uint16_t i;
 
 	for (i = 0; i < h->count; i++) {
-		switch (h->field[i].token) {
-		case H2_CONNECTION:
-		case H2_KEEP_ALIVE:
-		case H2_PROXY_CONNECTION:
-		case H2_TRANSFER_ENCODING:
-		case H2_UPGRADE:
-			continue;
-		default:
-			if (kept != i)
-				h->field[kept] = h->field[i];
-			kept++;
-		}
+		if (h->field[i].token == H2_DATE)
+			return true;
 	}
-	*n = kept;
-	return h->field;
+	return add_date(x, h);
 }
 
 /* Only what our key covers: accept, accept-encoding, accept-language. */

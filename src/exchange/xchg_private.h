@@ -199,13 +199,17 @@ void attempt_cancel(struct xchg *x, enum fault fault);
 int64_t attempt_patience(const struct xchg *x);
 
 /* response.c */
-struct h2_field *response_fields(struct xchg *x, const struct h2_head *h, uint16_t *n);
+/* Adds what a final response must have on its way down. False: no memory; it may go on
+ * without, but not be kept. */
+bool response_complete(struct xchg *x, struct h2_head *h);
 void response_capture_begin(struct xchg *x, const struct h2_head *h);
 void response_capture_end(struct xchg *x);
 
-/* answer.c: both end the exchange's work on the answer. */
+/* answer.c: they end the exchange's work on the answer. */
 void answer_refuse(struct xchg *x, enum fault fault);
 void answer_stale(struct xchg *x, struct cache_answer *a);
+/* IMF-fixdate (RFC 9110 5.6.7) of this second, 29 octets; the memory stays, its text moves on. */
+const char *http_date(void);
 
 /* record.c */
 void record_exchange(struct xchg *x);
