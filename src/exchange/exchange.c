@@ -363,6 +363,8 @@ static void on_head(struct xchg *x, bool end)
 	x->down->tunnel = x->connect && x->status < 300;
 	if (response_complete(x, h))
 		response_capture_begin(x, h);
+	if (x->outcome == TM_FAILED_OVER)
+		response_failed_over(x, h);
 	if (!h2_respond(x->down, h->field, h->count, end))
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_INTERNAL);
 	else if (!end && x->timer.deadline > x->head_at + x->feature->stream_idle_ms * CLOCK_MS)

@@ -2,29 +2,31 @@
 /*
  * The response on its way down: its fields, and the copy that becomes recent state.
  */
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "firebreak/clock.h"
 #include "xchg_private.h"
 
-/* What comes without Date gets the time it came (RFC 9110 6.6.1). False: no memory. */
-static bool add_date(struct xchg *x, struct h2_head *h)
+/* One field more, in the attempt's memory. False: no memory. */
+static bool add(struct xchg *x, struct h2_head *h, enum h2_token token, const char *value, size_t len)
 {
 	struct h2_field *more = h->field;
-	const char *text = arena_strndup(&x->up->arena, http_date(), 29);
+	const char *text = arena_strndup(&x->up->arena, value, len);
 
 	if (h->count == h->size && (more = arena_alloc(&x->up->arena, (h->count + 1u) * sizeof(*more))))
 		memcpy(more, h->field, h->count * sizeof(*more));
 	if (!more || !text)
 		return false;
 	h->field = more;
-	h->field[h->count++] = h2_field(H2_DATE, text, 29);
+	h->field[h->count++] = h2_field(token, text, len);
 	return true;
 }
 
-/* Everything else goes on as it is: the codec has refused what is malformed, and that is
- * what connection-specific fields make of a response (RFC 9113 8.2.2). */
+/* What comes without Date gets the time it came (RFC 9110 6.6.1). Everything else goes on as
+ * it is: the codec has refused what is malformed, and that is what connection-specific fields
+ * make of a response (RFC 9113 8.2.2). */
 bool response_complete(struct xchg *x, struct h2_head *h)
 {
 	uint16_t i;
@@ -33,7 +35,20 @@ bool response_complete(struct xchg *x, struct h2_head *h)
 		if (h->field[i].token == H2_DATE)
 			return true;
 	}
-	return add_date(x, h);
+	return add(x, h, H2_DATE, http_date(), 29);
+}
+
+/* An answer that took more than one try says where it came from in the end, and why not from
+ * elsewhere (RFC 9209 2.1.2, 2.1.5): a drill and a client's trace can tell it from the others.
+ * Not kept in recent state. */
+bool response_failed_over(struct xchg *x, struct h2_head *h)
+{
+	const struct conf *conf = x->via->conf;
+	char text[128];
+	int n = snprintf(text, sizeof(text), "firebreak; next-hop=\"%.32s\"; details=\"%.40s\"",
+			 conf->datacenter[conf->endpoint[x->endpoint].datacenter].name, fault_info(x->ask.last_fault)->word);
+
+	return add(x, h, H2_PROXY_STATUS, text, (size_t)n);
 }
 
 /* Only what our key covers: accept, accept-encoding, accept-language. */

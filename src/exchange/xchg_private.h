@@ -202,6 +202,7 @@ int64_t attempt_patience(const struct xchg *x);
 /* Adds what a final response must have on its way down. False: no memory; it may go on
  * without, but not be kept. */
 bool response_complete(struct xchg *x, struct h2_head *h);
+bool response_failed_over(struct xchg *x, struct h2_head *h);
 void response_capture_begin(struct xchg *x, const struct h2_head *h);
 void response_capture_end(struct xchg *x);
 

@@ -37,10 +37,18 @@ static void take_body(struct seen *s, struct h2_stream *st)
 
 static void watch(struct seen *s, struct h2_stream *st, uint32_t what)
 {
+	uint16_t i;
+
 	s->what |= what;
 	if (what & H2_HEAD) {
 		s->status = st->head->status;
 		s->fields = st->head->count;
+		for (i = 0; i < st->head->count; i++) {
+			const struct h2_field *f = &st->head->field[i];
+
+			if (f->token == H2_PROXY_STATUS)
+				snprintf(s->proxy_status, sizeof(s->proxy_status), "%.*s", (int)f->value_len, f->value);
+		}
 	}
 	if ((what & H2_INTERIM) && st->interim) {
 		const struct h2_field *f = &st->interim->field[st->interim->count - 1];

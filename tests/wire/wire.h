@@ -28,6 +28,7 @@ struct seen {
 	enum fault fault;
 	uint32_t error_code;
 	char hint[64];            /* the last field of an interim answer */
+	char proxy_status[128];
 	bool keep;                /* do not take body: back-pressure */
 	bool echo;                /* server: answer with what comes */
 };
