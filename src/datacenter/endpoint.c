@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "firebreak/log.h"
+#include "name.h"
 
 #define RESOLVE_EVERY   (30 * CLOCK_SEC)
 #define RESOLVE_AGAIN   CLOCK_SEC
@@ -37,18 +38,6 @@ static bool copy(char **out, const char *text)
 	return *out || !text;
 }
 
-/* The host of "host:port", "[v6]:port"; NULL for a Unix socket. */
-static char *host_of(const char *address)
-{
-	const char *colon = strrchr(address, ':');
-
-	if (!strncmp(address, "unix:", 5) || !colon)
-		return NULL;
-	if (*address == '[' && colon > address + 1 && colon[-1] == ']')
-		return strndup(address + 1, (size_t)(colon - address) - 2);
-	return strndup(address, (size_t)(colon - address));
-}
-
 struct endpoint *endpoint_create(struct dc_pool *p, unsigned index)
 {
 	const struct conf_endpoint *e = &p->conf->endpoint[index];
@@ -66,8 +55,8 @@ struct endpoint *endpoint_create(struct dc_pool *p, unsigned index)
 	list_init(&ep->node);
 	list_init(&ep->links);
 	ok = copy(&ep->datacenter, dc->name) && copy(&ep->address, e->address) && copy(&ep->ca, dc->ca);
-	ep->sni = dc->server_name ? strdup(dc->server_name) : host_of(e->address);
-	if (!ok) {
+	ep->sni = dc->server_name ? strdup(dc->server_name) : name_of_address(e->address);
+	if (!ok || !ep->sni) {
 		endpoint_destroy(ep);
 		return NULL;
 	}
@@ -102,7 +91,7 @@ bool endpoint_matches(const struct endpoint *ep, const struct conf *c, unsigned 
 	if (!dc->tls)
 		return true;
 	/* A link trusted under other rules is another endpoint's. */
-	sni = dc->server_name ? strdup(dc->server_name) : host_of(e->address);
+	sni = dc->server_name ? strdup(dc->server_name) : name_of_address(e->address);
 	named = same(ep->sni, sni);
 	free(sni);
 	return named && ep->verify == dc->verify && same(ep->ca, dc->ca);
