@@ -130,7 +130,8 @@ static void truncate_to(struct buf *b, size_t len)
 	b->len = len;
 }
 
-bool buf_append(struct buf *b, const void *data, size_t len)
+/* Into blocks that are still to come. */
+static bool append_further(struct buf *b, const void *data, size_t len)
 {
 	const unsigned char *p = data;
 	size_t before = b->len, room;
@@ -147,6 +148,18 @@ bool buf_append(struct buf *b, const void *data, size_t len)
 		p += room;
 		len -= room;
 	}
+	return true;
+}
+
+bool buf_append(struct buf *b, const void *data, size_t len)
+{
+	struct buf_block *t = b->tail;
+
+	if (!t || t->size - t->end < len)
+		return append_further(b, data, len);
+	memcpy(t->data + t->end, data, len);
+	t->end += (uint32_t)len;
+	b->len += len;
 	return true;
 }
 

@@ -99,48 +99,6 @@ void stream_closed(struct h2_stream *st, enum fault fault)
 	stream_ready(st, H2_CLOSED);
 }
 
-struct h2_head *head_create(struct h2_stream *st)
-{
-	struct h2_head *h = arena_alloc(&st->arena, sizeof(*h));
-
-	if (!h)
-		return NULL;
-	*h = (struct h2_head){ .size = 16 };
-	h->field = arena_alloc(&st->arena, h->size * sizeof(*h->field));
-	return h->field ? h : NULL;
-}
-
-bool head_add(struct h2_stream *st, struct h2_head *h, const uint8_t *name, size_t name_len, const uint8_t *value,
-	      size_t value_len, bool sensitive)
-{
-	enum h2_token token = h2_token((const char *)name, name_len);
-	struct h2_field *f;
-	char *copy;
-
-	if (h->count == h->size) {
-		f = arena_alloc(&st->arena, 2 * h->size * sizeof(*f));
-		if (!f)
-			return false;
-		memcpy(f, h->field, h->size * sizeof(*f));
-		h->field = f;
-		h->size *= 2;
-	}
-	copy = arena_alloc(&st->arena, value_len + (token ? 0 : name_len));
-	if (!copy)
-		return false;
-	memcpy(copy, value, value_len);
-	f = &h->field[h->count++];
-	*f = (struct h2_field){
-		.name = (const uint8_t *)h2_token_name(token), .value = (uint8_t *)copy, .name_len = name_len,
-		.value_len = value_len, .flags = H2_FIELD_KEEP | (sensitive ? H2_FIELD_SENSITIVE : 0), .token = (uint8_t)token,
-	};
-	if (!token) {
-		memcpy(copy + value_len, name, name_len);
-		f->name = (uint8_t *)copy + value_len;
-	}
-	return true;
-}
-
 static nghttp2_data_provider provider(struct h2_stream *st)
 {
 	return (nghttp2_data_provider){ .source = { .ptr = st }, .read_callback = codec_read_body };
