@@ -118,7 +118,8 @@ static void refuse_grpc(struct xchg *x, struct builder *b, struct arena *a, cons
 static void refuse_http(struct xchg *x, struct builder *b, struct arena *a, const struct fault_info *info, const char *status)
 {
 	unsigned after = info->status == 503 || info->status == 504 ? retry_after(x) : 0;
-	const char *mode = x->snap->conf->mode[x->w->live.degrade.mode % x->snap->conf->modes].name;
+	const struct conf *now = x->w->snap->conf;
+	const char *mode = now->mode[x->w->live.degrade.mode % now->modes].name;
 	const char *body;
 
 	body = arena_printf(a,

@@ -136,15 +136,18 @@ static enum fault stale_reason(const struct xchg *x, const struct degrade_live *
 	return live->any_datacenter ? FAULT_MODE_REFUSED : FAULT_NO_DATACENTER;
 }
 
+/* The live part was made for the configuration in force, so that one's plan decides, also
+ * about a request that began under another. */
 static void decide(struct xchg *x)
 {
 	const struct degrade_live *live = &x->w->live.degrade;
 	enum fault f;
 
+	x->ask.feature = xchg_feature(x);
 	if (live->share[x->ask.feature] < DEGRADE_FULL || live->word[x->ask.feature] == DEGRADE_SHARE)
 		x->ask.cohort = cohort(x);
 	for (;;) {
-		x->decision = degrade_decide(&x->snap->plan, live, &x->ask);
+		x->decision = degrade_decide(&x->w->snap->plan, live, &x->ask);
 		switch (x->decision.way) {
 		case CONF_FORWARD:
 			f = attempt_start(x);

@@ -47,6 +47,8 @@ struct snapshot *snapshot_create(const struct conf *conf, const unsigned char *t
 struct snapshot *snapshot_get(struct snapshot *s);
 void snapshot_put(struct snapshot *s);
 bool snapshot_trusts(const struct snapshot *s, const struct net_addr *peer);
+/* The feature of this name, or the one nobody named. */
+uint8_t snapshot_feature(const struct snapshot *s, const char *name);
 /* What a worker assumes before control has spoken: everything up, nothing forced. */
 void snapshot_default_live(const struct snapshot *s, struct board_live *live);
 
@@ -219,6 +221,12 @@ void record_exchange(struct xchg *x);
 void xchg_on_stream(void *owner, struct h2_stream *st);
 void xchg_on_down(struct h2_stream *st, uint32_t what);
 void xchg_on_up(struct h2_stream *st, uint32_t what);
+
+/* The request's feature in the configuration in force, which may not be the one it began under. */
+static inline uint8_t xchg_feature(const struct xchg *x)
+{
+	return x->snap == x->w->snap ? x->ask.feature : snapshot_feature(x->w->snap, x->feature->name);
+}
 
 /* The value of a content-length: digits only, the codec has checked. */
 static inline uint64_t decimal(const struct h2_field *f)

@@ -40,11 +40,11 @@ static const struct conf *load(struct proxy *p, const char *features)
 	char text[4096];
 	int n = snprintf(text, sizeof(text),
 			 "listen:\n  - address: \"127.0.0.1:1\"\n"
-			 "datacenters:\n  - name: a\n    endpoints: [\"unix:%s\"]\n"
+			 "datacenters:\n  - name: a\n    endpoints: [%s\"unix:%s\"]\n"
 			 "limits: { upstream_spares: 0 }\n"
 			 "retry: { connect_timeout: 60s, ping_after: 60s, ping_timeout: 60s, ping_idle: 600s, ping_idle_timeout: 60s, body: 4MiB }\n"
 			 "features:\n%s",
-			 p->path, *features ? features : "  - name: all\n    tier: core\n    routes: [\"/**\"]\n");
+			 p->first, p->path, *features ? features : "  - name: all\n    tier: core\n    routes: [\"/**\"]\n");
 
 	conf = conf_load("proxy", text, (size_t)n, errors);
 	if (!conf)
@@ -89,12 +89,14 @@ void proxy_start(struct proxy *p, const char *features, bool raw)
 	memset(p, 0, sizeof(*p));
 	wire_init(&p->w);
 	p->raw = raw;
+	p->first = "";
 	snprintf(p->path, sizeof(p->path), "/tmp/firebreak-wire-%d-%d", (int)getpid(), number++);
 	snprintf(address, sizeof(address), "unix:%s", p->path);
 	p->listen_fd = net_listen_open(address, why, sizeof(why));
 	assert_true(p->listen_fd >= 0);
 	p->listener = net_listener_create(p->w.loop, p->listen_fd, on_accept, p);
 	start_worker(p, load(p, features));
+	p->hook = hook;
 	net_loop_hook(p->w.loop, hook, p);
 	proxy_client(p);
 }
@@ -159,4 +161,31 @@ void proxy_end(struct proxy *p)
 	snapshot_put(p->worker.snap);
 	net_loop_destroy(p->w.loop);
 	assert_int_equal(buf_memory(), 0);
+}
+
+const struct h2_field proxy_ok[1] = { { .name = (const uint8_t *)":status", .value = (const uint8_t *)"200", .name_len = 7,
+					.value_len = 3, .flags = H2_FIELD_KEEP, .token = H2_STATUS } };
+
+struct h2_stream *proxy_ask(struct proxy *p, struct seen *s, const struct h2_field *field, size_t n, bool end)
+{
+	enum fault why;
+
+	memset(s, 0, sizeof(*s));
+	s->stream = h2_request(p->w.up, field, n, end, s, &why);
+	assert_non_null(s->stream);
+	wire_turn(&p->w, 1);
+	return s->stream;
+}
+
+void proxy_write(struct h2_stream *st, size_t len, bool end)
+{
+	struct buf b = { 0 };
+	char *data = malloc(len);
+
+	memset(data, 'x', len);
+	assert_true(buf_append(&b, data, len));
+	assert_true(h2_write(st, &b));
+	if (end)
+		assert_true(h2_finish(st, NULL, 0));
+	free(data);
 }

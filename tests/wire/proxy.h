@@ -16,6 +16,8 @@ struct proxy {
 	struct downstream *client;
 	struct net_listener *listener;
 	char path[64];
+	const char *first; /* what a reload lists before the backend in "endpoints: [...]" */
+	void (*hook)(void *proxy); /* the loop's, for a test that sets its own before it */
 	int listen_fd;
 	bool raw;      /* the backend's end is left to the test; its SETTINGS are sent */
 	bool mute;     /* ... or not even these */
@@ -28,5 +30,10 @@ void proxy_client(struct proxy *p);
 /* The configuration is replaced by one with these features. */
 void proxy_reload(struct proxy *p, const char *features);
 void proxy_end(struct proxy *p);
+
+/* A request of the client's, and octets of its body or of an answer. */
+struct h2_stream *proxy_ask(struct proxy *p, struct seen *s, const struct h2_field *field, size_t n, bool end);
+void proxy_write(struct h2_stream *st, size_t len, bool end);
+extern const struct h2_field proxy_ok[1]; /* :status 200 */
 
 #endif
