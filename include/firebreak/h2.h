@@ -184,6 +184,8 @@ bool h2_session_settled(const struct h2_session *s);      /* the peer's SETTINGS
 bool h2_session_spent(const struct h2_session *s);
 /* When the peer was last heard (monotonic ns), and the least PING round trip (0: none yet). */
 int64_t h2_session_heard(const struct h2_session *s);
+/* Octets held for its streams: heads, bodies, output; and what `more` finds for each. */
+size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *));
 int64_t h2_session_rtt(const struct h2_session *s);
 /* Sends a PING unless one is under way. Returns when the pending one was sent (ns). */
 int64_t h2_ping(struct h2_session *s);

@@ -4,6 +4,7 @@
  * message of a few hundred bytes holds 2 KiB, a stream whole 16 KiB pages.
  */
 #include "firebreak/buf.h"
+#include "firebreak/arena.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ void buf_memory_limit(size_t bytes)
 
 bool buf_scarce(void)
 {
-	return limit && in_use > limit - limit / 8;
+	return limit && in_use + arena_memory() > limit - limit / 8;
 }
 
 void buf_memory_trim(size_t keep)
@@ -187,8 +188,8 @@ bool buf_move(struct buf *to, struct buf *from, size_t len)
 			buf_drain(from, len);
 			return true;
 		}
-		/* A small piece that fits behind the last one is cheaper copied than linked. */
-		if (to->tail && n <= 512 && to->tail->size - to->tail->end >= n) {
+		/* A piece that would leave most of its block empty is copied behind the last one. */
+		if (to->tail && n <= k->size / 4 && to->tail->size - to->tail->end >= n) {
 			memcpy(to->tail->data + to->tail->end, k->data + k->start, n);
 			buf_commit(to, n);
 			buf_drain(from, n);

@@ -305,6 +305,7 @@ static void on_client_closed(struct xchg *x)
 	else
 		attempt_cancel(x, FAULT_CLIENT_GONE);
 	stop_looking(x);
+	attempt_keep_nothing(x);
 	x->client = NULL;
 }
 
@@ -330,6 +331,15 @@ void xchg_on_down(struct h2_stream *st, uint32_t what)
 	if (what & H2_CLOSED)
 		on_client_closed(x);
 	settle(x);
+}
+
+size_t xchg_held(const struct h2_stream *down)
+{
+	const struct xchg *x = down->user;
+
+	if (!x)
+		return 0;
+	return x->replay.len + x->captured.len + (x->up ? x->up->in.len + x->up->out.len : 0);
 }
 
 /* ---- the attempt's side ---- */
@@ -456,7 +466,7 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 	}
 	if ((what & H2_HEAD) && x->state == XCHG_WAITING) {
 		if (st->fault == FAULT_HEAD_TOO_LARGE || st->reset_sent) {
-			attempt_failed(x, FAULT_UPSTREAM_BAD_RESPONSE);
+			attempt_failed(x, st->fault == FAULT_NO_MEMORY ? FAULT_NO_MEMORY : FAULT_UPSTREAM_BAD_RESPONSE);
 			settle(x);
 			return;
 		}

@@ -114,6 +114,8 @@ bool downstream_init(struct worker *w);
 /* After every change of the configuration. */
 void downstream_limit(struct worker *w);
 void downstream_finish(struct worker *w);
+/* Every turn: while memory is scarce the client that holds the most of it goes. */
+void downstream_shed(struct worker *w);
 void downstream_accept(void *user, struct net_accepted a);
 void downstream_closed(void *owner, enum fault fault);
 
@@ -221,6 +223,8 @@ void record_exchange(struct xchg *x);
 void xchg_on_stream(void *owner, struct h2_stream *st);
 void xchg_on_down(struct h2_stream *st, uint32_t what);
 void xchg_on_up(struct h2_stream *st, uint32_t what);
+/* Octets an exchange holds beside its client's stream. */
+size_t xchg_held(const struct h2_stream *down);
 
 /* The request's feature in the configuration in force, which may not be the one it began under. */
 static inline uint8_t xchg_feature(const struct xchg *x)

@@ -520,6 +520,21 @@ int64_t h2_session_heard(const struct h2_session *s) { return s->heard; }
 int64_t h2_session_rtt(const struct h2_session *s) { return s->rtt; }
 int64_t h2_ping_pending(const struct h2_session *s) { return s->ping_sent; }
 
+size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *))
+{
+	size_t held = s->held;
+	struct list *node;
+
+	if (s->closing || !s->count)
+		return 0;
+	for (node = s->streams.next; node != &s->streams; node = node->next) {
+		struct h2_stream *st = list_entry(node, struct h2_stream, node);
+
+		held += st->in.len + st->out.len + more(st);
+	}
+	return held + net_pending(s->conn);
+}
+
 size_t h2_session_room(const struct h2_session *s)
 {
 	uint32_t most = s->ctx->limits->upstream_streams, theirs;

@@ -93,6 +93,7 @@ void stream_closed(struct h2_stream *st, enum fault fault)
 	if (s->current == st)
 		s->current = NULL;
 	list_remove(&st->node);
+	buf_clear(&st->out);
 	s->held -= st->held;
 	if (!--s->count)
 		s->idle_since = clock_now();
@@ -265,6 +266,7 @@ void h2_reset(struct h2_stream *st, uint32_t code, enum fault fault)
 		return;
 	st->reset_sent = true;
 	st->fault = fault;
+	buf_clear(&st->out); /* the codec sends nothing more of it */
 	h2_wake(s);
 	if (s->ng && st->id && nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, st->id, code))
 		h2_close(s, FAULT_NO_MEMORY); /* or it would stay for ever */
