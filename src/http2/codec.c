@@ -278,7 +278,7 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
 		h2_consume(st, len); /* answered without needing the body */
 		return 0;
 	}
-	if (!buf_append(&st->in, data, len)) {
+	if (buf_exhausted() || !buf_append(&st->in, data, len)) {
 		h2_reset(st, NGHTTP2_ENHANCE_YOUR_CALM, FAULT_NO_MEMORY);
 		return 0;
 	}
