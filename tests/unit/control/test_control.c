@@ -282,6 +282,9 @@ static void a_disk_that_fails_needs_force_and_is_tried_again(void **state)
 	assert_false(published().degrade.mode_forced);
 	assert_null(set(CTL_MODE, "", "core-only", 60, true));
 	assert_true(published().degrade.mode_forced);
+	/* That another one is refused does not make this one kept. */
+	assert_non_null(set(CTL_FEATURE, "shop", "off", 60, false));
+	assert_int_equal(ctl_refusal(ctl), CTL_NOT_KEPT);
 	rmdir(path);
 	pass(60);
 	stop();
