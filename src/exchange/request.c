@@ -158,7 +158,8 @@ static bool named(const struct h2_field *f, const char *name)
 }
 
 /* The field the feature names, once: with two of them nobody knows whose request it
- * is, and state must not be filed under either (P2). */
+ * is, and state must not be filed under either (P2). A token is a secret, whoever sends
+ * it; a name in a field is one only where none but the gateway can write it. */
 static void read_identity(struct xchg *x, const struct h2_field *f)
 {
 	const char *value = (const char *)f->value;
@@ -168,10 +169,12 @@ static void read_identity(struct xchg *x, const struct h2_field *f)
 		if (f->token != H2_AUTHORIZATION)
 			return;
 		len = len > 7 && !strncasecmp(value, "bearer ", 7) ? len - 7 : 0;
-		value += 7;
-	} else if (x->feature->identity != CONF_IDENTITY_HEADER || !named(f, x->feature->identity_header)) {
+		value += len ? 7 : 0;
+	} else if (x->feature->identity != CONF_IDENTITY_HEADER || !x->client->trusted || !named(f, x->feature->identity_header)) {
 		return;
 	}
+	for (; len && *value == ' '; value++) /* 1*SP (RFC 9110 11.4); the codec lets none end a value */
+		len--;
 	x->identity_len = x->identity ? 0 : (uint32_t)len;
 	x->identity = value;
 }
@@ -399,6 +402,7 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 	if (p->protocol)
 		x->field[x->fields++] = *p->protocol;
 	x->field[x->fields++] = *p->scheme;
+	x->scheme = p->scheme;
 	x->authority = add(x, H2_AUTHORITY, (const char *)a->value, a->value_len);
 	add(x, H2_PATH, x->target, x->target_len);
 	for (i = 0; i < h->count; i++) {
@@ -479,12 +483,14 @@ bool request_key(struct xchg *x, struct cache_key *key)
 
 	if (!x->feature->keep_state || !x->ask.readable || x->unkeyed || (!x->feature->shared_state && !x->identity_len))
 		return false;
-	if (x->authority->value_len >= sizeof(vary))
+	if (x->authority->value_len + 2 > sizeof(vary))
 		return false;
-	/* Two hosts may share a feature, a path and a user, never their answers. */
+	/* Two hosts may share a feature, a path and a user, never their answers; nor http and
+	 * https, whose answers may be redirections to each other (RFC 9111 2). */
 	for (n = 0; n < x->authority->value_len; n++)
 		vary[n] = (char)tolower(x->authority->value[n]);
 	vary[n++] = '\n';
+	vary[n++] = x->scheme->value_len == 5 ? 's' : '-';
 	for (i = 0; i < 3; i++) {
 		size_t len = x->vary[i] ? x->vary[i]->value_len : 0;
 

@@ -151,7 +151,7 @@ struct xchg {
 	uint16_t path_len;
 	bool is_head, idempotent, grpc, connect, request_no_store, request_range, authorized;
 	bool unkeyed;           /* the key of recent state would not cover what varies */
-	const struct h2_field *authority;
+	const struct h2_field *scheme, *authority;
 	const struct h2_field *vary[3]; /* accept, accept-encoding, accept-language */
 	struct buf replay;      /* request body kept for another try */
 	bool replay_lost;
