@@ -20,6 +20,7 @@
 #define SHUTDOWN_NOTICE (CLOCK_SEC / 2) /* between the two GOAWAY: a few round trips */
 
 static const char http1_answer[] = "HTTP/1.1 505 HTTP Version Not Supported\r\n"
+				   "Proxy-Status: firebreak; error=http_request_error; details=\"client-http1\"\r\n"
 				   "Content-Type: text/plain\r\nContent-Length: 51\r\nConnection: close\r\n\r\n"
 				   "This port speaks HTTP/2 only (client-http1 fault).\n";
 

@@ -37,14 +37,18 @@ static const struct conf *load(struct proxy *p, const char *features)
 {
 	struct conf_errors *errors = conf_errors_create();
 	const struct conf *conf;
-	char text[4096];
-	int n = snprintf(text, sizeof(text),
+	char text[4096], second[80] = "";
+	int n;
+
+	if (p->second)
+		snprintf(second, sizeof(second), ", \"unix:%s.b\"", p->path);
+	n = snprintf(text, sizeof(text),
 			 "listen:\n  - address: \"127.0.0.1:1\"\n"
-			 "datacenters:\n  - name: a\n    endpoints: [%s\"unix:%s\"]\n"
+			 "datacenters:\n  - name: a\n    endpoints: [%s\"unix:%s\"%s]\n"
 			 "limits: { upstream_spares: 0 }\nheaders: { trusted: [\"192.0.2.0/24\"] }\n"
 			 "retry: { connect_timeout: 60s, ping_after: 60s, ping_timeout: 60s, ping_idle: 600s, ping_idle_timeout: 60s, body: 4MiB }\n"
 			 "features:\n%s",
-			 p->first, p->path, *features ? features : "  - name: all\n    tier: core\n    routes: [\"/**\"]\n");
+			 p->first, p->path, second, *features ? features : "  - name: all\n    tier: core\n    routes: [\"/**\"]\n");
 
 	conf = conf_load("proxy", text, (size_t)n, errors);
 	if (!conf)
@@ -81,24 +85,43 @@ static void start_worker(struct proxy *p, const struct conf *conf)
 	assert_true(w->pool && w->cache);
 }
 
-void proxy_start(struct proxy *p, const char *features, bool raw)
+static struct net_listener *start_endpoint(struct proxy *p, const char *more, int *fd)
+{
+	char address[80], why[256];
+
+	snprintf(address, sizeof(address), "unix:%s%s", p->path, more);
+	*fd = net_listen_open(address, why, sizeof(why));
+	assert_true(*fd >= 0);
+	return net_listener_create(p->w.loop, *fd, on_accept, p);
+}
+
+static void start(struct proxy *p, const char *features, bool raw, bool two)
 {
 	static int number;
-	char address[80], why[256];
 
 	memset(p, 0, sizeof(*p));
 	wire_init(&p->w);
 	p->raw = raw;
 	p->first = "";
+	p->second_fd = -1;
 	snprintf(p->path, sizeof(p->path), "/tmp/firebreak-wire-%d-%d", (int)getpid(), number++);
-	snprintf(address, sizeof(address), "unix:%s", p->path);
-	p->listen_fd = net_listen_open(address, why, sizeof(why));
-	assert_true(p->listen_fd >= 0);
-	p->listener = net_listener_create(p->w.loop, p->listen_fd, on_accept, p);
+	p->listener = start_endpoint(p, "", &p->listen_fd);
+	if (two)
+		p->second = start_endpoint(p, ".b", &p->second_fd);
 	start_worker(p, load(p, features));
 	p->hook = hook;
 	net_loop_hook(p->w.loop, hook, p);
 	proxy_client(p);
+}
+
+void proxy_start(struct proxy *p, const char *features, bool raw)
+{
+	start(p, features, raw, false);
+}
+
+void proxy_start_two(struct proxy *p, const char *features)
+{
+	start(p, features, false, true);
 }
 
 void proxy_client(struct proxy *p)
@@ -154,9 +177,14 @@ void proxy_end(struct proxy *p)
 	dc_pool_destroy(p->worker.pool);
 	cache_destroy(p->worker.cache);
 	net_listener_destroy(p->listener);
+	net_listener_destroy(p->second);
 	wire_turn(&p->w, 2);
 	if (p->listen_fd >= 0)
 		close(p->listen_fd);
+	unlink(p->path);
+	if (p->second_fd >= 0)
+		close(p->second_fd);
+	strcat(p->path, ".b");
 	unlink(p->path);
 	snapshot_put(p->worker.snap);
 	net_loop_destroy(p->w.loop);

@@ -14,17 +14,19 @@ struct proxy {
 	struct wire w; /* w.up: the client's session; w.server: the backend's; w.raw: its raw end */
 	struct worker worker;
 	struct downstream *client;
-	struct net_listener *listener;
+	struct net_listener *listener, *second;
 	char path[64];
 	const char *first; /* what a reload lists before the backend in "endpoints: [...]" */
 	void (*hook)(void *proxy); /* the loop's, for a test that sets its own before it */
-	int listen_fd;
+	int listen_fd, second_fd; /* the second endpoint's: -1: there is none */
 	bool raw;      /* the backend's end is left to the test; its SETTINGS are sent */
 	bool mute;     /* ... or not even these */
 };
 
 /* `features`: their YAML, "" for one that takes everything. */
 void proxy_start(struct proxy *p, const char *features, bool raw);
+/* With two endpoints, so that another one can be tried. What both get is in p->w.served. */
+void proxy_start_two(struct proxy *p, const char *features);
 /* A client session to the proxy. */
 void proxy_client(struct proxy *p);
 /* The configuration is replaced by one with these features. */
