@@ -157,6 +157,7 @@ static void a_question_gets_its_own_answer(void **state)
 		{ ALICE ":path: /a/./b/../c\n", "", ALICE ":path: /a/c\n", true },
 		{ ALICE ":path: /a\n", "", ALICE ":path: /A\n", false },
 		{ ALICE, "", ALICE ":authority: other\n", false },
+		{ ALICE, "", ALICE ":authority: tesu\n", false },
 		{ ALICE, "", ALICE ":authority: TEST\n", true },
 		{ ALICE, "", ALICE ":authority: test:1\n", false },
 		{ ALICE, "", ALICE ":scheme: https\n", false },

@@ -403,6 +403,29 @@ static void identical_reads_share_one_command(void **state)
 	}
 }
 
+/* Reads under way of keys that begin alike: each user gets what is theirs. */
+static void reads_of_like_keys_stay_apart(void **state)
+{
+	static struct got a, b;
+	const uint8_t first = key_of("alice").bytes[0];
+	char other[16];
+	int i = 0;
+
+	do
+		snprintf(other, sizeof(other), "user %d", i++);
+	while (key_of(other).bytes[0] != first);
+	put(&w[0], "alice", "hers", wall);
+	put(&w[0], other, "theirs", wall);
+	(void)redis("TTL", "alice", NULL, 0);
+	begin(&w[1], &a, "alice", wall);
+	begin(&w[1], &b, other, wall);
+	UNTIL(a.calls && b.calls);
+	assert_string_equal(a.text, "hers");
+	assert_string_equal(b.text, "theirs");
+	arena_finish(&a.arena);
+	arena_finish(&b.arena);
+}
+
 static void a_hung_redis_costs_one_deadline(void **state)
 {
 	static struct got g;
@@ -535,7 +558,7 @@ int main(void)
 		T(redis_is_not_rewritten_each_time),
 		T(a_swapped_value_is_a_miss),
 		T(junk_is_a_miss),
-		T(identical_reads_share_one_command),
+		T(identical_reads_share_one_command), T(reads_of_like_keys_stay_apart),
 		T(a_hung_redis_costs_one_deadline),
 		T(a_full_redis_is_no_harm),
 		T(a_reload_takes_redis_away),

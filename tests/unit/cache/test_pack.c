@@ -241,6 +241,29 @@ static void another_keys_value_is_junk(void **state)
 	free(value);
 }
 
+/* Compressed it is small: what it becomes counts (a decompression bomb is small too). */
+static void content_beyond_the_limit_is_junk(void **state)
+{
+	static char text[32768];
+	struct cache_entry *e;
+	uint8_t *value;
+	size_t n, content;
+	bool junk;
+
+	memset(text, 'a', sizeof(text));
+	e = make(NULL, 0, text, sizeof(text), &key_a);
+	content = e->fields_len + e->body_len;
+	value = cache_pack(packer, e, &n);
+	free(e);
+	assert_true(n < content / 2);
+	e = cache_unpack(packer, value, n, &key_a, content, &junk);
+	assert_non_null(e);
+	free(e);
+	assert_null(cache_unpack(packer, value, n, &key_a, content - 1, &junk));
+	assert_true(junk);
+	free(value);
+}
+
 static void every_flipped_bit_is_noticed(void **state)
 {
 	size_t n, i, body;
@@ -401,7 +424,7 @@ int main(void)
 		cmocka_unit_test(size_is_bounded),
 		cmocka_unit_test(the_digest_is_of_content),
 		cmocka_unit_test(values_come_back),
-		cmocka_unit_test(another_keys_value_is_junk),
+		cmocka_unit_test(another_keys_value_is_junk), cmocka_unit_test(content_beyond_the_limit_is_junk),
 		cmocka_unit_test(every_flipped_bit_is_noticed),
 		cmocka_unit_test(forged_heads),
 		cmocka_unit_test(forged_fields),
