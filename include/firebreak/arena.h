@@ -36,6 +36,8 @@ static inline void *arena_alloc(struct arena *a, size_t size)
 char *arena_strndup(struct arena *a, const void *text, size_t len);
 char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void arena_finish(struct arena *a);
+/* Octets of chunks in use, spare ones not counted. */
+size_t arena_memory(void);
 /* Gives all spare chunks back to malloc. */
 void arena_trim(void);
 

@@ -30,9 +30,12 @@ struct buf {
  * for reuse do not count. */
 size_t buf_memory(void);
 void buf_memory_limit(size_t bytes);
-/* The last eighth below the limit is for output already promised: whoever takes in
- * new bytes asks first, and refuses when memory is scarce. */
+/* Less than an eighth of the limit is left, arenas counted too: who holds much has to
+ * give it back, so that nobody else finds none. */
 bool buf_scarce(void);
+/* The last sixteenth is for output already promised: whoever takes in new bytes asks
+ * first, and refuses them. */
+bool buf_exhausted(void);
 /* Gives spare blocks back to the allocator down to `keep` bytes. */
 void buf_memory_trim(size_t keep);
 

@@ -29,6 +29,7 @@ struct cache_directives {
 };
 void cache_directives_init(struct cache_directives *d); /* nothing said; call first */
 void cache_directives_parse(struct cache_directives *d, const char *value, size_t len); /* RFC 9111 5.2; call per field line */
+int64_t cache_age(const char *value, size_t len); /* Age, seconds; what is no number is 2^31 (RFC 9111 5.1) */
 /* May this response be kept (RFC 9111 3, and ours)? Only a body that came whole. range:
  * the request asked for a range or the answer is one. */
 bool cache_storable(int status, const struct cache_directives *request, const struct cache_directives *response,
@@ -61,7 +62,7 @@ bool cache_key(const struct cache *k, const struct conf_feature *feature, const 
 	       const void *identity, size_t identity_len, struct cache_key *out);
 
 /* Keeps an answer for at most cap_s seconds. Copies fields and body; one larger than
- * max_entry_bytes is not kept. Pseudo, connection-specific and per-exchange fields
+ * max_entry_bytes, or whose Age is beyond the cap already, is not kept. Pseudo, connection-specific and per-exchange fields
  * (content-length, age, via, request ids ...) are left out, and an answer with
  * set-cookie is refused. Never waits: Redis is written behind. An unchanged answer
  * refreshes the date only, and Redis once per tenth of the cap (60 s at most). */

@@ -13,10 +13,14 @@
 
 /* Samples both clocks (CLOCK_MONOTONIC, CLOCK_REALTIME). Returns the monotonic one, in ns. */
 int64_t clock_tick(void);
-/* The last sample: monotonic ns, for durations and deadlines. */
-int64_t clock_now(void);
-/* The last sample: wall clock ns since 1970, for logs, HTTP dates and end times only. */
-int64_t clock_wall(void);
+/* The last sample, taken first before main(). Read it through the two functions below. */
+extern struct clock_sample {
+	int64_t mono, wall;
+} clock_sample;
+/* Monotonic ns, for durations and deadlines. */
+static inline int64_t clock_now(void) { return clock_sample.mono; }
+/* Wall clock ns since 1970, for logs, HTTP dates and end times only. */
+static inline int64_t clock_wall(void) { return clock_sample.wall; }
 /* Tests: from now on clock_tick() returns what was set here. */
 void clock_fake(int64_t mono_ns, int64_t wall_ns);
 

@@ -28,7 +28,8 @@ void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct boar
  * NULL with *why: NO_DATACENTER when nothing usable is left outside want->tried, else
  * why the last one could not take it (asking again at once will not help). *endpoint:
  * the one used, or tried last; -1 when none was picked. connect: the peer must allow
- * RFC 8441. */
+ * RFC 8441; while that is not known yet, the request waits for its SETTINGS, and `field`
+ * has to stay. */
 struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want, bool connect,
 				  const struct h2_field *field, size_t n, bool end, void *user,
 				  int *endpoint, enum fault *why);

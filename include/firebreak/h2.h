@@ -107,6 +107,7 @@ struct h2_stream {
 	int64_t opened, active;     /* monotonic ns: created; last byte either way */
 	int64_t taken;              /* the same for output, as far as it was taken at body_rate */
 	struct h2_head *out_trailers;
+	struct h2_head *unsaid;     /* client: an extended CONNECT that waits for the peer's SETTINGS */
 	uint32_t held;              /* header octets counted against the session */
 	bool announced;             /* server: on_stream was called */
 	bool responded;             /* server: the final head was submitted */
@@ -178,14 +179,21 @@ size_t h2_session_streams(const struct h2_session *s);
 /* Client: how many more streams may be opened now (peer's limit, ours, GOAWAY: 0). */
 size_t h2_session_room(const struct h2_session *s);
 bool h2_session_peer_connect(const struct h2_session *s); /* peer allows RFC 8441 */
+bool h2_session_settled(const struct h2_session *s);      /* the peer's SETTINGS have come */
+/* Client: the last stream id (2^31-1) is taken; time to shut down (RFC 9113 5.1.1). */
+bool h2_session_spent(const struct h2_session *s);
 /* When the peer was last heard (monotonic ns), and the least PING round trip (0: none yet). */
 int64_t h2_session_heard(const struct h2_session *s);
+/* Octets held for its streams: heads, bodies, output; and what `more` finds for each. */
+size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *));
 int64_t h2_session_rtt(const struct h2_session *s);
 /* Sends a PING unless one is under way. Returns when the pending one was sent (ns). */
 int64_t h2_ping(struct h2_session *s);
 int64_t h2_ping_pending(const struct h2_session *s); /* 0: none */
 
-/* Client: opens a stream. NULL: no room or memory (*why). `end`: no body follows. */
+/* Client: opens a stream. NULL: no room or memory (*why). `end`: no body follows. An
+ * extended CONNECT waits for the peer's SETTINGS (RFC 8441 3); `field` has to stay until
+ * then. If they do not allow it, the stream ends with UPSTREAM_NO_CONNECT. */
 struct h2_stream *h2_request(struct h2_session *s, const struct h2_field *field, size_t n, bool end, void *user, enum fault *why);
 /* Server: the final head, once. `end`: nothing follows; if the request is still
  * coming, it is stopped with RST_STREAM(NO_ERROR) after the answer left (not a tunnel's). */

@@ -168,7 +168,7 @@ void cache_put(struct cache *k, const struct cache_key *key, int status, const s
 	struct cache_draft d;
 	struct cache_entry *e;
 
-	if (!cap_s || !cache_draft(&d, status, field, fields, body, k->max_entry))
+	if (!cap_s || !cache_draft(&d, status, field, fields, body, k->max_entry) || d.age_s > cap_s)
 		return;
 	e = cache_memory_find(&k->memory, key);
 	if (e && e->digest == d.digest && e->fields_len == d.fields_len && e->body_len == body->len) {

@@ -19,7 +19,7 @@ struct cache_entry {
 	struct list lru;
 	struct cache_key key;
 	uint64_t digest;           /* of status, fields and body; not of the date */
-	int64_t stored_s;          /* wall clock: a backend last said so */
+	int64_t stored_s;          /* wall clock: an origin last said so */
 	int64_t checked_s;         /* no newer one was in Redis then */
 	int64_t written_s;         /* handed to Redis; 0: not */
 	uint32_t fields_len, body_len;
@@ -35,6 +35,7 @@ struct cache_draft {
 	size_t count;
 	const struct buf *body;
 	const struct h2_field *date;
+	int64_t age_s; /* it had already when it came: a cache behind us (RFC 9111 4.2.3) */
 	uint64_t digest;
 	uint32_t fields_len;
 	uint16_t fields, status;
@@ -49,6 +50,8 @@ size_t cache_entry_cost(const struct cache_entry *e);
 uint64_t cache_entry_digest(const struct cache_entry *e);
 /* Is the encoding sound and harmless? For what came from outside. */
 bool cache_entry_valid(const struct cache_entry *e);
+/* Said later than any clock of ours can be ahead. */
+bool cache_entry_future(const struct cache_entry *e, int64_t now_s);
 bool cache_entry_servable(const struct cache_entry *e, int64_t cap_s, int64_t now_s);
 /* False: out of memory; nothing to clear. */
 bool cache_entry_answer(const struct cache_entry *e, int64_t now_s, struct arena *arena, struct cache_answer *out);

@@ -72,6 +72,8 @@ bool cache_draft(struct cache_draft *d, int status, const struct h2_field *field
 			return false;
 		if (f->name_len == 4 && f->value_len == CACHE_DATE && !memcmp(f->name, "date", 4))
 			d->date = f;
+		if (f->name_len == 3 && !memcmp(f->name, "age", 3))
+			d->age_s = cache_age((const char *)f->value, f->value_len);
 		if (fate == DROP)
 			continue;
 		total += FIELD_HEAD + f->name_len + f->value_len;
@@ -94,7 +96,8 @@ bool cache_draft(struct cache_draft *d, int status, const struct h2_field *field
 
 void cache_entry_refresh(struct cache_entry *e, const struct cache_draft *d, int64_t now_s)
 {
-	e->stored_s = e->checked_s = now_s;
+	e->stored_s = now_s - d->age_s;
+	e->checked_s = now_s;
 	if (d->date)
 		memcpy(e->date, d->date->value, CACHE_DATE);
 	else
@@ -200,6 +203,12 @@ bool cache_entry_valid(const struct cache_entry *e)
 	return at == e->fields_len;
 }
 
+/* Then its age is unknown, and so whether it is within bounds. */
+bool cache_entry_future(const struct cache_entry *e, int64_t now_s)
+{
+	return e->stored_s - now_s > CLOCK_SKEW;
+}
+
 bool cache_entry_servable(const struct cache_entry *e, int64_t cap_s, int64_t now_s)
 {
 	struct cache_directives d = { .max_age = -1, .s_maxage = -1, .stale_if_error = -1 };
@@ -207,7 +216,7 @@ bool cache_entry_servable(const struct cache_entry *e, int64_t cap_s, int64_t no
 	struct h2_field f;
 	size_t at = 0;
 
-	if (age < -CLOCK_SKEW) /* its age is unknown, and so whether it is within bounds */
+	if (cache_entry_future(e, now_s))
 		return false;
 	while (next_field(e, &at, &f)) {
 		if (f.name_len == 13 && !memcmp(f.name, "cache-control", 13))

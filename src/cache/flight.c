@@ -91,7 +91,7 @@ static struct cache_entry *merge(struct flight *f, struct cache_entry *e, bool *
 {
 	struct cache_entry *mine = cache_memory_find(&f->k->memory, &f->key);
 
-	*used = e && (!mine || mine->stored_s < e->stored_s);
+	*used = e && !cache_entry_future(e, f->now_s) && (!mine || mine->stored_s < e->stored_s);
 	if (!*used) {
 		free(e);
 		return NULL;

@@ -80,22 +80,36 @@ static bool is(const struct directive *d, const char *name)
 	return true;
 }
 
-/* delta-seconds; no number at all reads as 0: at once stale (RFC 9111 4.2.1). Said
- * twice, the smaller one counts. */
-static void seconds(const struct directive *d, int64_t *out)
+/* delta-seconds; -1: no number. */
+static int64_t number(const char *text, size_t len)
 {
 	int64_t v = 0;
 	size_t i;
 
-	for (i = 0; i < d->value_len; i++) {
-		if (d->value[i] < '0' || d->value[i] > '9') {
-			v = 0;
-			break;
-		}
-		v = v * 10 + (d->value[i] - '0');
+	for (i = 0; i < len; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return -1;
+		v = v * 10 + (text[i] - '0');
 		if (v > SECONDS_MAX)
 			v = SECONDS_MAX;
 	}
+	return len ? v : -1;
+}
+
+int64_t cache_age(const char *value, size_t len)
+{
+	int64_t v = number(value, len);
+
+	return v < 0 ? SECONDS_MAX : v;
+}
+
+/* No number reads as 0: at once stale (RFC 9111 4.2.1). Said twice, the smaller one counts. */
+static void seconds(const struct directive *d, int64_t *out)
+{
+	int64_t v = number(d->value, d->value_len);
+
+	if (v < 0)
+		v = 0;
 	if (*out < 0 || v < *out)
 		*out = v;
 }
@@ -164,5 +178,5 @@ bool cache_servable(int64_t age, int64_t cap, const struct cache_directives *res
 		return age < fresh;
 	if (response->stale_if_error >= 0) /* RFC 5861 4: so long after it has become stale */
 		return age - (fresh > 0 ? fresh : 0) <= response->stale_if_error;
-	return true;
+	return response->s_maxage < 0 || age < fresh; /* 5.2.2.10: s-maxage alone is proxy-revalidate too */
 }

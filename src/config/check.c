@@ -144,6 +144,15 @@ static void check_features(struct loader *l, const struct node *root)
 			conf_errors_add(l->errors, f->mark,
 					"feature \"%s\" keeps private state and no \"identity\" to tell whose it is; expected one, or \"shared: true\"",
 					f->name);
+		if (f->keep_state && !f->shared_state && f->identity == CONF_IDENTITY_CERTIFICATE)
+			conf_errors_add(l->errors, f->mark,
+					"feature \"%s\" keeps state by client certificates, which are not yet asked for; expected bearer or header:NAME",
+					f->name);
+		if (f->identity == CONF_IDENTITY_HEADER && !l->c->headers.trusted_count)
+			conf_errors_add(l->errors, f->mark,
+					"feature \"%s\" takes its identity from \"%s\", which nobody is trusted to send; expected your gateway's "
+					"networks in \"trusted\" of \"headers\"",
+					f->name, f->identity_header);
 	}
 	for (n = list ? list->child : NULL; n; n = n->next) {
 		name = node_get(n, "name");

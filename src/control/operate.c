@@ -89,6 +89,7 @@ static const char *unsafe(const struct ctl *c, const struct overrides *then, enu
 const char *ctl_override_set(struct ctl *c, const struct ctl_override *wanted, bool force)
 {
 	struct ctl_override o = *wanted;
+	bool was_unsaved = c->unsaved;
 	struct overrides *then;
 	const char *why;
 
@@ -111,7 +112,7 @@ const char *ctl_override_set(struct ctl *c, const struct ctl_override *wanted, b
 	}
 	c->unsaved = !save(c, then);
 	if (c->unsaved && !force) {
-		c->unsaved = false;
+		c->unsaved = was_unsaved;
 		refuse(c, CTL_NOT_KEPT, c->why);
 		goto out;
 	}

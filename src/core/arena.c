@@ -21,6 +21,12 @@ struct arena_chunk {
 
 static struct arena_chunk *spare;
 static unsigned spares;
+static size_t in_use;
+
+size_t arena_memory(void)
+{
+	return in_use;
+}
 
 static struct arena_chunk *chunk_get(size_t size)
 {
@@ -29,13 +35,16 @@ static struct arena_chunk *chunk_get(size_t size)
 	if (size <= ARENA_CHUNK && c) {
 		spare = c->next;
 		spares--;
+		in_use += ARENA_CHUNK;
 		return c;
 	}
 	if (size < ARENA_CHUNK)
 		size = ARENA_CHUNK;
 	c = malloc(sizeof(*c) + size);
-	if (c)
+	if (c) {
 		c->size = size;
+		in_use += size;
+	}
 	return c;
 }
 
@@ -85,6 +94,7 @@ void arena_finish(struct arena *a)
 
 	for (c = a->chunks; c; c = next) {
 		next = c->next;
+		in_use -= c->size;
 		if (c->size != ARENA_CHUNK || spares >= FREE_MAX) {
 			free(c);
 			continue;

@@ -4,6 +4,7 @@
  * message of a few hundred bytes holds 2 KiB, a stream whole 16 KiB pages.
  */
 #include "firebreak/buf.h"
+#include "firebreak/arena.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,12 @@ void buf_memory_limit(size_t bytes)
 
 bool buf_scarce(void)
 {
-	return limit && in_use > limit - limit / 8;
+	return limit && in_use + arena_memory() > limit - limit / 8;
+}
+
+bool buf_exhausted(void)
+{
+	return limit && in_use > limit - limit / 16;
 }
 
 void buf_memory_trim(size_t keep)
@@ -130,7 +136,8 @@ static void truncate_to(struct buf *b, size_t len)
 	b->len = len;
 }
 
-bool buf_append(struct buf *b, const void *data, size_t len)
+/* Into blocks that are still to come. */
+static bool append_further(struct buf *b, const void *data, size_t len)
 {
 	const unsigned char *p = data;
 	size_t before = b->len, room;
@@ -147,6 +154,18 @@ bool buf_append(struct buf *b, const void *data, size_t len)
 		p += room;
 		len -= room;
 	}
+	return true;
+}
+
+bool buf_append(struct buf *b, const void *data, size_t len)
+{
+	struct buf_block *t = b->tail;
+
+	if (!t || t->size - t->end < len)
+		return append_further(b, data, len);
+	memcpy(t->data + t->end, data, len);
+	t->end += (uint32_t)len;
+	b->len += len;
 	return true;
 }
 
@@ -174,8 +193,8 @@ bool buf_move(struct buf *to, struct buf *from, size_t len)
 			buf_drain(from, len);
 			return true;
 		}
-		/* A small piece that fits behind the last one is cheaper copied than linked. */
-		if (to->tail && n <= 512 && to->tail->size - to->tail->end >= n) {
+		/* A piece that would leave most of its block empty is copied behind the last one. */
+		if (to->tail && n <= k->size / 4 && to->tail->size - to->tail->end >= n) {
 			memcpy(to->tail->data + to->tail->end, k->data + k->start, n);
 			buf_commit(to, n);
 			buf_drain(from, n);

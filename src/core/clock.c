@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-static int64_t mono, wall;
+struct clock_sample clock_sample;
 static bool faked;
 
 static int64_t read_clock(clockid_t id)
@@ -17,26 +17,18 @@ static int64_t read_clock(clockid_t id)
 
 int64_t clock_tick(void)
 {
-	if (!faked) {
-		mono = read_clock(CLOCK_MONOTONIC);
-		wall = read_clock(CLOCK_REALTIME);
-	}
-	return mono;
+	if (!faked)
+		clock_sample = (struct clock_sample){ read_clock(CLOCK_MONOTONIC), read_clock(CLOCK_REALTIME) };
+	return clock_sample.mono;
 }
 
-int64_t clock_now(void)
+__attribute__((constructor)) static void first_sample(void)
 {
-	return mono ? mono : clock_tick();
-}
-
-int64_t clock_wall(void)
-{
-	return wall ? wall : (clock_tick(), wall);
+	clock_tick();
 }
 
 void clock_fake(int64_t mono_ns, int64_t wall_ns)
 {
 	faked = true;
-	mono = mono_ns;
-	wall = wall_ns;
+	clock_sample = (struct clock_sample){ mono_ns, wall_ns };
 }

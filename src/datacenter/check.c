@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "firebreak/log.h"
+#include "name.h"
 
 #define RESOLVE_EVERY   (30 * CLOCK_SEC)
 #define RESOLVE_AGAIN   CLOCK_SEC
@@ -34,17 +35,6 @@ static struct h2_field field_of(enum h2_token token, const char *value)
 				  .value_len = strlen(value), .flags = H2_FIELD_KEEP, .token = (uint8_t)token };
 }
 
-static char *host_of(const char *address)
-{
-	const char *colon = strrchr(address, ':');
-
-	if (!strncmp(address, "unix:", 5) || !colon)
-		return strdup("localhost");
-	if (*address == '[' && colon > address + 1 && colon[-1] == ']')
-		return strndup(address + 1, (size_t)(colon - address) - 2);
-	return strndup(address, (size_t)(colon - address));
-}
-
 static bool make_strings(struct check *k, const struct conf_datacenter *dc, const char *address)
 {
 	const char *authority = dc->authority ? dc->authority : strncmp(address, "unix:", 5) ? address : "localhost";
@@ -52,7 +42,7 @@ static bool make_strings(struct check *k, const struct conf_datacenter *dc, cons
 	k->address = strdup(address);
 	k->authority = strdup(authority);
 	k->path = strdup(dc->check_path ? dc->check_path : "/");
-	k->sni = dc->server_name ? strdup(dc->server_name) : host_of(address);
+	k->sni = dc->server_name ? strdup(dc->server_name) : name_of_address(address);
 	return k->address && k->authority && k->path && k->sni;
 }
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "firebreak/log.h"
+#include "name.h"
 
 #define RESOLVE_EVERY   (30 * CLOCK_SEC)
 #define RESOLVE_AGAIN   CLOCK_SEC
@@ -37,18 +38,6 @@ static bool copy(char **out, const char *text)
 	return *out || !text;
 }
 
-/* The host of "host:port", "[v6]:port"; NULL for a Unix socket. */
-static char *host_of(const char *address)
-{
-	const char *colon = strrchr(address, ':');
-
-	if (!strncmp(address, "unix:", 5) || !colon)
-		return NULL;
-	if (*address == '[' && colon > address + 1 && colon[-1] == ']')
-		return strndup(address + 1, (size_t)(colon - address) - 2);
-	return strndup(address, (size_t)(colon - address));
-}
-
 struct endpoint *endpoint_create(struct dc_pool *p, unsigned index)
 {
 	const struct conf_endpoint *e = &p->conf->endpoint[index];
@@ -66,8 +55,8 @@ struct endpoint *endpoint_create(struct dc_pool *p, unsigned index)
 	list_init(&ep->node);
 	list_init(&ep->links);
 	ok = copy(&ep->datacenter, dc->name) && copy(&ep->address, e->address) && copy(&ep->ca, dc->ca);
-	ep->sni = dc->server_name ? strdup(dc->server_name) : host_of(e->address);
-	if (!ok) {
+	ep->sni = dc->server_name ? strdup(dc->server_name) : name_of_address(e->address);
+	if (!ok || !ep->sni) {
 		endpoint_destroy(ep);
 		return NULL;
 	}
@@ -102,7 +91,7 @@ bool endpoint_matches(const struct endpoint *ep, const struct conf *c, unsigned 
 	if (!dc->tls)
 		return true;
 	/* A link trusted under other rules is another endpoint's. */
-	sni = dc->server_name ? strdup(dc->server_name) : host_of(e->address);
+	sni = dc->server_name ? strdup(dc->server_name) : name_of_address(e->address);
 	named = same(ep->sni, sni);
 	free(sni);
 	return named && ep->verify == dc->verify && same(ep->ca, dc->ca);
@@ -372,8 +361,8 @@ static bool fits(const struct link *l, bool connect)
 	/* More than the peer turns out to take would wait behind one another. */
 	if (!l->proven && h2_session_streams(l->h2) >= l->ep->streams)
 		return false;
-	/* RFC 8441 section 3: not before the peer's SETTINGS allow it. */
-	return !connect || (h2_session_open(l->h2) && h2_session_peer_connect(l->h2));
+	/* Before the SETTINGS the request waits for them. */
+	return !connect || !h2_session_settled(l->h2) || h2_session_peer_connect(l->h2);
 }
 
 struct link *endpoint_link(struct endpoint *ep, bool connect, enum fault *why)
@@ -381,12 +370,13 @@ struct link *endpoint_link(struct endpoint *ep, bool connect, enum fault *why)
 	const struct conf_limits *limits = &ep->pool->conf->limits;
 	struct link *beginning = NULL, *doubtful = NULL, *l;
 	struct list *node;
-	unsigned usable = 0, open = 0;
+	unsigned usable = 0;
+	bool unable = false;
 
 	for (node = ep->links.next; node != &ep->links; node = node->next) {
 		l = list_entry(node, struct link, node);
 		usable += !l->leaving && !l->judged;
-		open += h2_session_open(l->h2) && l->proven;
+		unable |= connect && h2_session_settled(l->h2) && !h2_session_peer_connect(l->h2);
 		if (!fits(l, connect))
 			continue;
 		if (!h2_session_open(l->h2))
@@ -398,14 +388,10 @@ struct link *endpoint_link(struct endpoint *ep, bool connect, enum fault *why)
 	}
 	if (beginning)
 		return beginning;
-	*why = connect && open ? FAULT_CONNECT_UNWANTED : FAULT_UPSTREAM_FULL;
-	if (usable < limits->upstream_connections && ep->count < 4 * limits->upstream_connections && !(connect && open)) {
-		l = link_open(ep, why);
-		if (l && !connect)
-			return l;
-		if (l)
-			*why = FAULT_UPSTREAM_FULL; /* asks again when the SETTINGS are known */
-	}
+	*why = unable ? FAULT_UPSTREAM_NO_CONNECT : FAULT_UPSTREAM_FULL;
+	if (usable < limits->upstream_connections && ep->count < 4 * limits->upstream_connections && !unable &&
+	    (l = link_open(ep, why)))
+		return l;
 	return doubtful;
 }
 

@@ -221,6 +221,8 @@ static struct h2_stream *request_on(struct link *l, const struct h2_field *field
 		l->asked = clock_now();
 	l->patience = 0;
 	l->idle_since = 0;
+	if (h2_session_spent(l->h2))
+		link_leave(l);
 	return st;
 }
 

@@ -29,6 +29,7 @@ static const char *proxy_error(enum fault f)
 	case FAULT_UPSTREAM_PROTOCOL:
 	case FAULT_UPSTREAM_BAD_RESPONSE: return "http_protocol_error";
 	case FAULT_UPSTREAM_FULL: return "connection_limit_reached";
+	case FAULT_UPSTREAM_NO_CONNECT: return "http_upgrade_failed";
 	case FAULT_NO_DATACENTER:
 	case FAULT_CONNECT_FAILED:
 	case FAULT_NO_RECENT_STATE:
@@ -51,7 +52,7 @@ static unsigned retry_after(struct xchg *x)
 	return ms < 1000 ? 1 : (unsigned)((ms + 999) / 1000);
 }
 
-static const char *http_date(void)
+const char *http_date(void)
 {
 	static char text[32];
 	static int64_t of = -1;
@@ -107,6 +108,7 @@ static void refuse_grpc(struct xchg *x, struct builder *b, struct arena *a, cons
 	put(b, H2_GRPC_MESSAGE, info->word);
 	if (info->grpc == 14 || info->grpc == 8)
 		put(b, H2_GRPC_PUSHBACK, arena_printf(a, "%u", retry_after(x) * 1000));
+	put(b, H2_DATE, http_date());
 	put(b, H2_PROXY_STATUS, status);
 	x->status = 200;
 	if (b->failed || !h2_respond(x->down, b->field, b->n, true))
@@ -116,7 +118,8 @@ static void refuse_grpc(struct xchg *x, struct builder *b, struct arena *a, cons
 static void refuse_http(struct xchg *x, struct builder *b, struct arena *a, const struct fault_info *info, const char *status)
 {
 	unsigned after = info->status == 503 || info->status == 504 ? retry_after(x) : 0;
-	const char *mode = x->snap->conf->mode[x->w->live.degrade.mode % x->snap->conf->modes].name;
+	const struct conf *now = x->w->snap->conf;
+	const char *mode = now->mode[x->w->live.degrade.mode % now->modes].name;
 	const char *body;
 
 	body = arena_printf(a,
@@ -127,7 +130,7 @@ static void refuse_http(struct xchg *x, struct builder *b, struct arena *a, cons
 	put(b, H2_CONTENT_TYPE, "application/problem+json");
 	put(b, H2_CONTENT_LENGTH, body ? arena_printf(a, "%zu", strlen(body)) : NULL);
 	put(b, H2_CACHE_CONTROL, "no-store");
-	put(b, H2_DATE, arena_strndup(a, http_date(), 29));
+	put(b, H2_DATE, http_date());
 	put(b, H2_PROXY_STATUS, status);
 	if (after)
 		put(b, H2_RETRY_AFTER, arena_printf(a, "%u", after));
@@ -156,6 +159,23 @@ static enum tm_outcome outcome_of(enum fault f)
 	}
 }
 
+/* What a server says of itself that takes whatever its backends take (RFC 9110 9.3.7). */
+static void answer_options(struct xchg *x)
+{
+	struct builder b;
+
+	x->fault = FAULT_MAX_FORWARDS;
+	x->outcome = TM_CLIENT;
+	x->status = 200;
+	begin(x, &b, &x->down->arena, MOST);
+	put(&b, H2_STATUS, "200");
+	put(&b, H2_CONTENT_LENGTH, "0");
+	put(&b, H2_DATE, http_date());
+	put(&b, H2_PROXY_STATUS, "firebreak; details=\"max-forwards\"");
+	if (b.failed || !h2_respond(x->down, b.field, b.n, true))
+		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
+}
+
 void answer_refuse(struct xchg *x, enum fault fault)
 {
 	const struct fault_info *info = fault_info(fault);
@@ -163,6 +183,10 @@ void answer_refuse(struct xchg *x, enum fault fault)
 	struct builder b;
 	const char *status;
 
+	if (fault == FAULT_MAX_FORWARDS && *x->method == 'O') {
+		answer_options(x);
+		return;
+	}
 	if (!info->status)
 		info = fault_info(fault = FAULT_INTERNAL);
 	x->fault = fault;

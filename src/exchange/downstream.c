@@ -241,6 +241,31 @@ void downstream_accept(void *user, struct net_accepted a)
 	}
 }
 
+/* Less is not worth closing a connection for. */
+#define MUCH (64 * 1024)
+
+/* One in a turn: what it held is free before the next look. Others' requests must not
+ * fail for want of what a few keep in shut windows. */
+void downstream_shed(struct worker *w)
+{
+	struct h2_session *s, *worst = NULL;
+	size_t held, most = MUCH;
+	struct list *node;
+
+	if (!buf_scarce())
+		return;
+	for (node = w->down.sessions.next; node != &w->down.sessions; node = node->next) {
+		s = h2_session_from_node(node);
+		held = h2_session_held(s, xchg_held);
+		if (held > most) {
+			most = held;
+			worst = s;
+		}
+	}
+	if (worst)
+		h2_close(worst, FAULT_MEMORY_HELD);
+}
+
 void downstream_finish(struct worker *w)
 {
 	while (!list_empty(&w->waiting))

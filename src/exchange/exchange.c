@@ -82,181 +82,6 @@ static void settle(struct xchg *x)
 	spares++;
 }
 
-/* ---- attempts ---- */
-
-/* Says once per attempt what it tells about the endpoint. */
-static void attempt_over(struct xchg *x, enum fault fault)
-{
-	if (!x->attempting)
-		return;
-	x->attempting = false;
-	if (x->via == x->w->snap)
-		dc_pool_result(x->w->pool, x->endpoint, fault, x->head_at ? x->head_at - x->attempt_at : 0);
-}
-
-/* Lets go of the current attempt; its stream is released when it has closed. */
-static void abandon(struct xchg *x, enum fault fault)
-{
-	struct h2_stream *up = x->up;
-
-	attempt_over(x, FAULT_NONE);
-	x->up = NULL;
-	if (!up)
-		return;
-	if (up->closed)
-		h2_release(&up);
-	else
-		h2_reset(up, H2_ERR_CANCEL, fault);
-}
-
-/* The same once its head went down: what was submitted there is in its memory, which
- * stays until the client's stream is over. */
-static void cancel(struct xchg *x, enum fault fault)
-{
-	if (x->up && !x->up->closed)
-		h2_reset(x->up, H2_ERR_CANCEL, fault);
-}
-
-static void give_up_replay(struct xchg *x)
-{
-	x->replay_lost = true;
-	buf_clear(&x->replay);
-}
-
-/* Sends on what has arrived of the request body, keeping a copy for another try. */
-static void forward_body(struct xchg *x)
-{
-	struct h2_stream *from = x->down;
-	struct iovec iov[16];
-	size_t n = from->in.len, before = x->replay.len;
-	int i, pieces;
-
-	if (!n)
-		return;
-	if (!x->replay_lost && x->state == XCHG_WAITING) {
-		if (x->replay.len + n > x->snap->conf->retry.body_bytes) {
-			give_up_replay(x);
-		} else {
-			pieces = buf_iov(&from->in, iov, 16);
-			for (i = 0; i < pieces && !x->replay_lost; i++) {
-				if (!buf_append(&x->replay, iov[i].iov_base, iov[i].iov_len))
-					give_up_replay(x);
-			}
-			if (x->replay.len != before + n)
-				give_up_replay(x); /* more pieces than one look takes */
-		}
-	}
-	if (!h2_write(x->up, &from->in))
-		h2_reset(x->up, H2_ERR_CANCEL, FAULT_NO_MEMORY);
-}
-
-/* What an earlier attempt was sent of the request body, once more. */
-static bool send_replay(struct xchg *x)
-{
-	const struct buf_block *b;
-	struct buf copy = { 0 };
-
-	for (b = x->replay.head; b; b = b->next) {
-		if (!buf_append(&copy, b->data + b->start, b->end - b->start)) {
-			buf_clear(&copy);
-			return false;
-		}
-	}
-	return h2_write(x->up, &copy);
-}
-
-static void finish_request(struct xchg *x)
-{
-	struct h2_field *t = NULL;
-	uint16_t n = 0;
-
-	if (x->down->trailers)
-		t = trailers_pass(x->down, x->down->trailers, &n);
-	h2_finish(x->up, t, n);
-}
-
-/* How long a response head may take. */
-static int64_t patience(const struct xchg *x)
-{
-	return (x->feature->long_lived || x->connect ? x->feature->stream_idle_ms : x->feature->timeout_ms) * CLOCK_MS;
-}
-
-static uint64_t affinity(struct xchg *x)
-{
-	if (x->identity_len)
-		return crypt_hash64(x->identity, x->identity_len, 0);
-	return crypt_hash64(x->client->text, strlen(x->client->text), 0);
-}
-
-static enum fault start_attempt(struct xchg *x)
-{
-	bool whole = x->down->remote_end && !x->down->trailers && !x->down->received;
-	enum fault why = FAULT_NONE;
-	int endpoint = -1;
-
-	if (!x->want.hash) {
-		x->want.hash = affinity(x);
-		x->want.random = worker_random(x->w);
-	}
-	if (x->via != x->w->snap) { /* endpoints are numbered anew by every configuration */
-		snapshot_put(x->via);
-		x->via = snapshot_get(x->w->snap);
-		x->want.tried = 0;
-		x->endpoint = -1;
-	}
-	x->up = dc_pool_request(x->w->pool, &x->want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
-	x->ask.attempts++;
-	if (endpoint >= 0) {
-		x->endpoint = endpoint;
-		x->want.tried |= UINT64_C(1) << endpoint;
-	}
-	if (!x->up)
-		return why;
-	x->attempting = true;
-	x->attempts_open++;
-	x->attempt_at = clock_now();
-	x->head_at = 0;
-	x->interims = 0;
-	x->state = XCHG_WAITING;
-	tm_add(&x->w->part->tm, TM_UPSTREAM_ATTEMPTS, 1);
-	if (x->ask.attempts > 1)
-		tm_add(&x->w->part->tm, TM_UPSTREAM_RETRIES, 1);
-	if (!x->timer.deadline) /* it ran out while recent state was looked for */
-		net_timer_arm(x->w->loop, &x->timer, x->attempt_at + patience(x));
-	if (!send_replay(x)) {
-		abandon(x, FAULT_NO_MEMORY);
-		return FAULT_NO_MEMORY;
-	}
-	forward_body(x);
-	if (x->down->remote_end && !whole)
-		finish_request(x);
-	return FAULT_NONE;
-}
-
-/* May this request be tried once more after `fault`? */
-static bool retry_allowed(struct xchg *x, enum fault fault)
-{
-	const struct conf_retry *r = &x->snap->conf->retry;
-	enum fault_retry kind = fault_info(fault)->retry;
-	uint64_t tried = x->via == x->w->snap ? x->want.tried : 0; /* a reload numbers endpoints anew */
-
-	if (kind == FAULT_RETRY_NEVER || (kind == FAULT_RETRY_IDEMPOTENT && !x->idempotent))
-		return false;
-	if (x->ask.attempts >= r->tries || (x->connect && kind != FAULT_RETRY_SAFE) || (x->replay_lost && x->down->received))
-		return false;
-	/* Refused unprocessed by the only endpoint there is: that one may be asked again. */
-	if (kind == FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter && x->endpoint >= 0 &&
-	    x->via == x->w->snap && !dc_pool_any(x->w->pool, tried))
-		tried = x->want.tried &= ~(UINT64_C(1) << x->endpoint);
-	if (!dc_pool_any(x->w->pool, tried))
-		return false;
-	if (!budget_take(&x->w->budget, r, clock_now())) {
-		tm_add(&x->w->part->tm, TM_RETRY_BUDGET_EMPTY, 1);
-		return false;
-	}
-	return true;
-}
-
 /* ---- decisions ---- */
 
 static void on_cached(void *user, struct cache_answer *answer)
@@ -311,22 +136,25 @@ static enum fault stale_reason(const struct xchg *x, const struct degrade_live *
 	return live->any_datacenter ? FAULT_MODE_REFUSED : FAULT_NO_DATACENTER;
 }
 
+/* The live part was made for the configuration in force, so that one's plan decides, also
+ * about a request that began under another. */
 static void decide(struct xchg *x)
 {
 	const struct degrade_live *live = &x->w->live.degrade;
 	enum fault f;
 
+	x->ask.feature = xchg_feature(x);
 	if (live->share[x->ask.feature] < DEGRADE_FULL || live->word[x->ask.feature] == DEGRADE_SHARE)
 		x->ask.cohort = cohort(x);
 	for (;;) {
-		x->decision = degrade_decide(&x->snap->plan, live, &x->ask);
+		x->decision = degrade_decide(&x->w->snap->plan, live, &x->ask);
 		switch (x->decision.way) {
 		case CONF_FORWARD:
-			f = start_attempt(x);
+			f = attempt_start(x);
 			if (f == FAULT_NONE)
 				return;
 			x->fault = x->ask.last_fault = f;
-			x->ask.can_forward = retry_allowed(x, f);
+			x->ask.can_forward = attempt_again(x, f);
 			break;
 		case CONF_STALE:
 			if (x->fault == FAULT_NONE)
@@ -349,9 +177,9 @@ static void decide(struct xchg *x)
 static void attempt_failed(struct xchg *x, enum fault fault)
 {
 	attempt_over(x, fault);
-	abandon(x, fault);
+	attempt_abandon(x, fault);
 	x->fault = x->ask.last_fault = fault;
-	x->ask.can_forward = retry_allowed(x, fault);
+	x->ask.can_forward = attempt_again(x, fault);
 	decide(x);
 }
 
@@ -370,7 +198,7 @@ static void stream_idle(struct xchg *x)
 	x->fault = FAULT_STREAM_IDLE;
 	x->outcome = TM_FAILED;
 	h2_reset(x->down, H2_ERR_CANCEL, FAULT_STREAM_IDLE);
-	cancel(x, FAULT_STREAM_IDLE);
+	attempt_cancel(x, FAULT_STREAM_IDLE);
 }
 
 static void on_timer(struct net_timer *t)
@@ -381,7 +209,7 @@ static void on_timer(struct net_timer *t)
 		return;
 	if (x->state == XCHG_WAITING) {
 		/* Counted from the last octet of the request: an upload may take its time. */
-		int64_t until = x->down->active + patience(x);
+		int64_t until = x->down->active + attempt_patience(x);
 
 		if (clock_now() < until) {
 			net_timer_arm(x->w->loop, &x->timer, until);
@@ -389,7 +217,7 @@ static void on_timer(struct net_timer *t)
 		}
 		/* No more tries, but recent state may do. */
 		attempt_over(x, FAULT_UPSTREAM_TIMEOUT);
-		abandon(x, FAULT_UPSTREAM_TIMEOUT);
+		attempt_abandon(x, FAULT_UPSTREAM_TIMEOUT);
 		x->fault = x->ask.last_fault = FAULT_UPSTREAM_TIMEOUT;
 		x->ask.can_forward = false;
 		decide(x);
@@ -431,7 +259,7 @@ void xchg_on_stream(void *owner, struct h2_stream *st)
 	}
 	st->body_expected = !x->feature->long_lived && !x->connect && !x->grpc;
 	budget_request(&x->w->budget, &conf->retry, x->started);
-	net_timer_arm(x->w->loop, &x->timer, x->started + patience(x));
+	net_timer_arm(x->w->loop, &x->timer, x->started + attempt_patience(x));
 	decide(x);
 }
 
@@ -442,16 +270,16 @@ static void on_request_body(struct xchg *x)
 	if (x->feature->body_limit && st->received > x->feature->body_limit && x->state <= XCHG_LOOKING) {
 		if (x->state == XCHG_STREAMING) {
 			h2_reset(st, H2_ERR_CANCEL, FAULT_BODY_TOO_LARGE);
-			cancel(x, FAULT_BODY_TOO_LARGE);
+			attempt_cancel(x, FAULT_BODY_TOO_LARGE);
 		} else {
 			stop_looking(x); /* or its answer would follow ours */
-			abandon(x, FAULT_BODY_TOO_LARGE);
+			attempt_abandon(x, FAULT_BODY_TOO_LARGE);
 			answer_refuse(x, FAULT_BODY_TOO_LARGE);
 		}
 		return;
 	}
 	if (x->up && (x->state == XCHG_WAITING || x->state == XCHG_STREAMING)) {
-		forward_body(x);
+		attempt_body(x);
 	} else if (x->state >= XCHG_ANSWERED) {
 		h2_consume(st, st->in.len);
 		buf_clear(&st->in);
@@ -475,8 +303,9 @@ static void on_client_closed(struct xchg *x)
 	if (x->up && !x->up->closed && f == FAULT_NONE && x->down->tunnel)
 		net_timer_arm(x->w->loop, &x->timer, clock_now() + x->feature->stream_idle_ms * CLOCK_MS);
 	else
-		cancel(x, FAULT_CLIENT_GONE);
+		attempt_cancel(x, FAULT_CLIENT_GONE);
 	stop_looking(x);
+	attempt_keep_nothing(x);
 	x->client = NULL;
 }
 
@@ -492,16 +321,25 @@ void xchg_on_down(struct h2_stream *st, uint32_t what)
 	if ((what & H2_BODY) && st->in.len)
 		on_request_body(x);
 	if ((what & H2_END) && x->up && (x->state == XCHG_WAITING || x->state == XCHG_STREAMING) && !x->up->out_end)
-		finish_request(x);
+		attempt_finish(x);
 	if ((what & H2_SENT) && x->up && x->state == XCHG_STREAMING)
 		credit(x->up, st->sent);
 	if ((what & H2_STALLED) && !(what & H2_CLOSED) && x->state == XCHG_WAITING) {
-		abandon(x, FAULT_BODY_TIMEOUT);
+		attempt_abandon(x, FAULT_BODY_TIMEOUT);
 		answer_refuse(x, FAULT_BODY_TIMEOUT);
 	}
 	if (what & H2_CLOSED)
 		on_client_closed(x);
 	settle(x);
+}
+
+size_t xchg_held(const struct h2_stream *down)
+{
+	const struct xchg *x = down->user;
+
+	if (!x)
+		return 0;
+	return x->replay.len + x->captured.len + (x->up ? x->up->in.len + x->up->out.len : 0);
 }
 
 /* ---- the attempt's side ---- */
@@ -511,38 +349,36 @@ void xchg_on_down(struct h2_stream *st, uint32_t what)
 static bool pass_interims(struct xchg *x)
 {
 	struct h2_head *h;
-	struct h2_field *f;
-	uint16_t n, i;
+	uint16_t i;
 
 	while ((h = h2_interim_take(x->up))) {
 		if (++x->interims > INTERIMS_MAX)
 			return false;
-		f = response_fields(x, h, &n);
 		/* The attempt may end, and its memory go to another, before these have left. */
-		for (i = 0; i < n; i++)
-			f[i].flags &= (uint8_t)~H2_FIELD_KEEP;
-		h2_interim(x->down, f, n);
+		for (i = 0; i < h->count; i++)
+			h->field[i].flags &= (uint8_t)~H2_FIELD_KEEP;
+		h2_interim(x->down, h->field, h->count);
 	}
 	return true;
 }
 
 static void on_head(struct xchg *x, bool end)
 {
-	struct h2_stream *up = x->up;
-	struct h2_field *f;
-	uint16_t n;
+	struct h2_head *h = x->up->head;
 
 	x->head_at = clock_now();
-	x->status = up->head->status;
+	x->status = h->status;
 	x->state = XCHG_STREAMING;
 	x->outcome = x->ask.attempts > 1 ? TM_FAILED_OVER : TM_SERVED;
 	x->fault = FAULT_NONE;
-	give_up_replay(x);
+	attempt_keep_nothing(x);
 	attempt_over(x, FAULT_NONE);
-	response_capture_begin(x, up->head);
-	f = response_fields(x, up->head, &n);
 	x->down->tunnel = x->connect && x->status < 300;
-	if (!h2_respond(x->down, f, n, end))
+	if (response_complete(x, h))
+		response_capture_begin(x, h);
+	if (x->outcome == TM_FAILED_OVER)
+		response_failed_over(x, h);
+	if (!h2_respond(x->down, h->field, h->count, end))
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_INTERNAL);
 	else if (!end && x->timer.deadline > x->head_at + x->feature->stream_idle_ms * CLOCK_MS)
 		net_timer_arm(x->w->loop, &x->timer, x->head_at + x->feature->stream_idle_ms * CLOCK_MS);
@@ -630,7 +466,7 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 	}
 	if ((what & H2_HEAD) && x->state == XCHG_WAITING) {
 		if (st->fault == FAULT_HEAD_TOO_LARGE || st->reset_sent) {
-			attempt_failed(x, FAULT_UPSTREAM_BAD_RESPONSE);
+			attempt_failed(x, st->fault == FAULT_NO_MEMORY ? FAULT_NO_MEMORY : FAULT_UPSTREAM_BAD_RESPONSE);
 			settle(x);
 			return;
 		}

@@ -41,20 +41,7 @@ static void write_access_line(const struct xchg *x, int64_t took)
 	log_end(&l, LOG_ACCESS);
 }
 
-/* Counters are laid out by the configuration in force; an exchange that began under an
- * older one finds its places by name, or is one nobody named. */
-static unsigned feature_now(const struct xchg *x)
-{
-	const struct conf *now = x->w->snap->conf;
-	unsigned i;
-
-	if (x->snap == x->w->snap)
-		return x->ask.feature;
-	for (i = 0; i + 1 < now->features && strcmp(now->feature[i].name, x->feature->name); i++)
-		;
-	return i;
-}
-
+/* Counters are laid out by the configuration in force. */
 static unsigned datacenter_now(const struct xchg *x)
 {
 	const struct conf *now = x->w->snap->conf;
@@ -74,7 +61,7 @@ void record_exchange(struct xchg *x)
 	struct tm_worker *tm = &x->w->part->tm;
 	int64_t took = clock_now() - x->started;
 
-	tm_exchange(tm, feature_now(x), x->outcome, datacenter_now(x), took);
+	tm_exchange(tm, xchg_feature(x), x->outcome, datacenter_now(x), took);
 	if (x->fault != FAULT_NONE)
 		tm->fault[x->fault]++;
 	tm_add(tm, TM_DOWNSTREAM_BYTES_IN, x->down->received);

@@ -5,6 +5,7 @@
  * checked the syntax; here are the rules that need more than one field.
  */
 #include <ctype.h>
+#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
@@ -12,7 +13,7 @@
 #include "firebreak/crypt.h"
 #include "xchg_private.h"
 
-#define OURS 8 /* fields we may add */
+#define OURS 9 /* fields we may add */
 
 struct pseudo {
 	const struct h2_field *method, *scheme, *authority, *path, *protocol, *host;
@@ -133,14 +134,19 @@ static enum fault read_target(struct xchg *x, struct pseudo *p, const char *host
 	return FAULT_NONE;
 }
 
+static bool method_is(const struct xchg *x, const char *text)
+{
+	return x->method_len == strlen(text) && !memcmp(x->method, text, x->method_len);
+}
+
 /* RFC 9110 9.2.2; PATCH, POST, CONNECT only with a key the backend honours. */
-static bool method_idempotent(const char *m, size_t len)
+static bool method_idempotent(const struct xchg *x)
 {
 	static const char *const safe[] = { "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE" };
 	size_t i;
 
 	for (i = 0; i < sizeof(safe) / sizeof(*safe); i++) {
-		if (len == strlen(safe[i]) && !memcmp(m, safe[i], len))
+		if (method_is(x, safe[i]))
 			return true;
 	}
 	return false;
@@ -152,7 +158,8 @@ static bool named(const struct h2_field *f, const char *name)
 }
 
 /* The field the feature names, once: with two of them nobody knows whose request it
- * is, and state must not be filed under either (P2). */
+ * is, and state must not be filed under either (P2). A token is a secret, whoever sends
+ * it; a name in a field is one only where none but the gateway can write it. */
 static void read_identity(struct xchg *x, const struct h2_field *f)
 {
 	const char *value = (const char *)f->value;
@@ -162,10 +169,12 @@ static void read_identity(struct xchg *x, const struct h2_field *f)
 		if (f->token != H2_AUTHORIZATION)
 			return;
 		len = len > 7 && !strncasecmp(value, "bearer ", 7) ? len - 7 : 0;
-		value += 7;
-	} else if (x->feature->identity != CONF_IDENTITY_HEADER || !named(f, x->feature->identity_header)) {
+		value += len ? 7 : 0;
+	} else if (x->feature->identity != CONF_IDENTITY_HEADER || !x->client->trusted || !named(f, x->feature->identity_header)) {
 		return;
 	}
+	for (; len && *value == ' '; value++) /* 1*SP (RFC 9110 11.4); the codec lets none end a value */
+		len--;
 	x->identity_len = x->identity ? 0 : (uint32_t)len;
 	x->identity = value;
 }
@@ -195,14 +204,14 @@ static void read_other(struct xchg *x, const struct h2_field *f)
 	}
 }
 
-/* version-traceid-parentid-flags (W3C Trace Context 3.2): anything else is dropped,
- * tracestate with it. */
+/* version-traceid-parentid-flags, and more in versions to come (W3C Trace Context 3.2). */
 static bool traceparent_valid(const struct h2_field *f)
 {
 	size_t i;
 
 	if (f->value_len < 55 || f->value[2] != '-' || f->value[35] != '-' || f->value[52] != '-' ||
-	    (f->value[0] == 'f' && f->value[1] == 'f') || (f->value_len > 55 && f->value[0] == '0' && f->value[1] == '0'))
+	    (f->value[0] == 'f' && f->value[1] == 'f') ||
+	    (f->value_len > 55 && ((f->value[0] == '0' && f->value[1] == '0') || f->value[55] != '-')))
 		return false;
 	for (i = 0; i < 55; i++) {
 		uint8_t c = f->value[i];
@@ -222,7 +231,10 @@ struct text {
 
 struct forwarded {
 	struct text xff, forwarded;
-	bool proto, id, traced, failed;
+	unsigned traces;  /* traceparent fields */
+	bool proto, id, traced, state, failed;
+	bool limited;     /* Max-Forwards counts for this method, and was sent */
+	uint64_t forwards;
 };
 
 /* A list goes on in the next line of its field (RFC 9110 5.3), and with our own element.
@@ -244,6 +256,24 @@ static bool list_add(struct xchg *x, struct text *list, const char *text, size_t
 	memcpy(all + list->len + 2, text, len);
 	*list = (struct text){ all, list->len + 2 + len };
 	return true;
+}
+
+/* How many more may forward an OPTIONS or TRACE (RFC 9110 7.6.2); of two values the less.
+ * One that is no number limits nothing, and goes on as other fields do. True: not ours. */
+static bool read_max_forwards(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
+{
+	size_t i;
+
+	if (!f->value_len || (!method_is(x, "OPTIONS") && !method_is(x, "TRACE")))
+		return true;
+	for (i = 0; i < f->value_len; i++) {
+		if (f->value[i] < '0' || f->value[i] > '9')
+			return true;
+	}
+	if (!fw->limited || decimal(f) < fw->forwards)
+		fw->forwards = decimal(f);
+	fw->limited = true;
+	return false;
 }
 
 /* True when the field goes on as it is. */
@@ -284,11 +314,15 @@ static bool pass(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
 	case H2_X_REQUEST_ID:
 		fw->id |= trusted;
 		return trusted;
+	case H2_MAX_FORWARDS:
+		return read_max_forwards(x, f, fw);
 	case H2_TRACEPARENT:
+		fw->traces++;
 		fw->traced = traceparent_valid(f);
-		return fw->traced;
+		return true;
 	case H2_TRACESTATE:
-		return fw->traced;
+		fw->state = true;
+		return true;
 	default:
 		return true;
 	}
@@ -302,11 +336,34 @@ static struct h2_field *add(struct xchg *x, enum h2_token token, const char *val
 	return f;
 }
 
+/* One traceparent, and it is valid; or none of the trace goes on (W3C Trace Context 2.3,
+ * 3.3): the backend begins a new one. */
+static void drop_trace(struct xchg *x)
+{
+	uint16_t i, kept = 0;
+
+	for (i = 0; i < x->fields; i++) {
+		if (x->field[i].token != H2_TRACEPARENT && x->field[i].token != H2_TRACESTATE)
+			x->field[kept++] = x->field[i];
+	}
+	x->fields = kept;
+}
+
 static enum fault add_ours(struct xchg *x, struct forwarded *fw)
 {
 	const struct conf_headers *h = &x->snap->conf->headers;
 	const char *text;
 
+	if ((fw->state || fw->traces) && !(fw->traced && fw->traces == 1))
+		drop_trace(x);
+	if (fw->limited && !fw->forwards)
+		return FAULT_MAX_FORWARDS;
+	if (fw->limited) {
+		text = arena_printf(&x->down->arena, "%" PRIu64, fw->forwards - 1);
+		if (!text)
+			return FAULT_NO_MEMORY;
+		add(x, H2_MAX_FORWARDS, text, strlen(text));
+	}
 	if (h->via)
 		add(x, H2_VIA, "2 firebreak", 11);
 	if (h->x_forwarded) {
@@ -345,6 +402,7 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 	if (p->protocol)
 		x->field[x->fields++] = *p->protocol;
 	x->field[x->fields++] = *p->scheme;
+	x->scheme = p->scheme;
 	x->authority = add(x, H2_AUTHORITY, (const char *)a->value, a->value_len);
 	add(x, H2_PATH, x->target, x->target_len);
 	for (i = 0; i < h->count; i++) {
@@ -404,7 +462,7 @@ enum fault request_read(struct xchg *x)
 	if (!p.path || !p.scheme || (!same(p.scheme, "http") && !same(p.scheme, "https")))
 		return FAULT_BAD_REQUEST;
 	x->ask.readable = x->is_head || same(p.method, "GET");
-	x->idempotent = method_idempotent(x->method, x->method_len);
+	x->idempotent = method_idempotent(x);
 	f = read_host(x, &p, host, sizeof(host), &host_len);
 	if (f == FAULT_NONE)
 		f = read_target(x, &p, host, host_len);
@@ -425,12 +483,14 @@ bool request_key(struct xchg *x, struct cache_key *key)
 
 	if (!x->feature->keep_state || !x->ask.readable || x->unkeyed || (!x->feature->shared_state && !x->identity_len))
 		return false;
-	if (x->authority->value_len >= sizeof(vary))
+	if (x->authority->value_len + 2 > sizeof(vary))
 		return false;
-	/* Two hosts may share a feature, a path and a user, never their answers. */
+	/* Two hosts may share a feature, a path and a user, never their answers; nor http and
+	 * https, whose answers may be redirections to each other (RFC 9111 2). */
 	for (n = 0; n < x->authority->value_len; n++)
 		vary[n] = (char)tolower(x->authority->value[n]);
 	vary[n++] = '\n';
+	vary[n++] = x->scheme->value_len == 5 ? 's' : '-';
 	for (i = 0; i < 3; i++) {
 		size_t len = x->vary[i] ? x->vary[i]->value_len : 0;
 
@@ -451,7 +511,8 @@ struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, ui
 
 	*n = 0;
 	for (i = 0; out && i < h->count; i++) {
-		/* Framing, routing and connection fields have no place in trailers (RFC 9110 6.5.1). */
+		/* Framing, routing and connection fields have no place in trailers (RFC 9110 6.5.1),
+		 * nor has what says who asks: some servers add trailers to the fields. */
 		switch (h->field[i].token) {
 		case H2_CONTENT_LENGTH:
 		case H2_TE:
@@ -463,6 +524,14 @@ struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, ui
 		case H2_UPGRADE:
 		case H2_TRAILER:
 		case H2_AUTHORIZATION:
+		case H2_COOKIE:
+		case H2_SET_COOKIE:
+		case H2_FORWARDED:
+		case H2_X_FORWARDED_FOR:
+		case H2_X_FORWARDED_PROTO:
+		case H2_X_FORWARDED_HOST:
+		case H2_X_FORWARDED_PORT:
+		case H2_X_REQUEST_ID:
 		case H2_CONTENT_TYPE:
 		case H2_RANGE:
 		case H2_MAX_FORWARDS:

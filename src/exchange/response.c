@@ -2,32 +2,53 @@
 /*
  * The response on its way down: its fields, and the copy that becomes recent state.
  */
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "firebreak/clock.h"
 #include "xchg_private.h"
 
-struct h2_field *response_fields(struct xchg *x, const struct h2_head *h, uint16_t *n)
+/* One field more, in the attempt's memory. False: no memory. */
+static bool add(struct xchg *x, struct h2_head *h, enum h2_token token, const char *value, size_t len)
 {
-	uint16_t i, kept = 0;
+	struct h2_field *more = h->field;
+	const char *text = arena_strndup(&x->up->arena, value, len);
+
+	if (h->count == h->size && (more = arena_alloc(&x->up->arena, (h->count + 1u) * sizeof(*more))))
+		memcpy(more, h->field, h->count * sizeof(*more));
+	if (!more || !text)
+		return false;
+	h->field = more;
+	h->field[h->count++] = h2_field(token, text, len);
+	return true;
+}
+
+/* What comes without Date gets the time it came (RFC 9110 6.6.1). Everything else goes on as
+ * it is: the codec has refused what is malformed, and that is what connection-specific fields
+ * make of a response (RFC 9113 8.2.2). */
+bool response_complete(struct xchg *x, struct h2_head *h)
+{
+	uint16_t i;
 
 	for (i = 0; i < h->count; i++) {
-		switch (h->field[i].token) {
-		case H2_CONNECTION:
-		case H2_KEEP_ALIVE:
-		case H2_PROXY_CONNECTION:
-		case H2_TRANSFER_ENCODING:
-		case H2_UPGRADE:
-			continue;
-		default:
-			if (kept != i)
-				h->field[kept] = h->field[i];
-			kept++;
-		}
+		if (h->field[i].token == H2_DATE)
+			return true;
 	}
-	*n = kept;
-	return h->field;
+	return add(x, h, H2_DATE, http_date(), 29);
+}
+
+/* An answer that took more than one try says where it came from in the end, and why not from
+ * elsewhere (RFC 9209 2.1.2, 2.1.5): a drill and a client's trace can tell it from the others.
+ * Not kept in recent state. */
+bool response_failed_over(struct xchg *x, struct h2_head *h)
+{
+	const struct conf *conf = x->via->conf;
+	char text[128];
+	int n = snprintf(text, sizeof(text), "firebreak; next-hop=\"%.32s\"; details=\"%.40s\"",
+			 conf->datacenter[conf->endpoint[x->endpoint].datacenter].name, fault_info(x->ask.last_fault)->word);
+
+	return add(x, h, H2_PROXY_STATUS, text, (size_t)n);
 }
 
 /* Only what our key covers: accept, accept-encoding, accept-language. */

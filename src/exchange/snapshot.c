@@ -79,6 +79,15 @@ bool snapshot_trusts(const struct snapshot *s, const struct net_addr *peer)
 	return false;
 }
 
+uint8_t snapshot_feature(const struct snapshot *s, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i + 1 < s->conf->features && strcmp(s->conf->feature[i].name, name); i++)
+		;
+	return (uint8_t)i;
+}
+
 void snapshot_default_live(const struct snapshot *s, struct board_live *live)
 {
 	size_t i;

@@ -124,6 +124,7 @@ static void on_turn(void *arg)
 	read_board(w);
 	h2_pump_all(&w->down);
 	dc_pool_pump(w->pool);
+	downstream_shed(w);
 	if (w->rds)
 		rds_pump(w->rds);
 	w->part->heartbeat++;

@@ -6,6 +6,7 @@
  *   downstream.c  accepting clients: limits, PROXY header, sessions
  *   snapshot.c    an immutable configuration, compiled: plan, routes, trusted networks
  *   exchange.c    the state machine
+ *   attempt.c     one try to forward: its beginning, its request body, its end
  *   request.c     what was asked, and the fields that go upstream
  *   response.c    the fields that go downstream; what is kept as recent state
  *   answer.c      answers of our own: refusals, stale state
@@ -46,6 +47,8 @@ struct snapshot *snapshot_create(const struct conf *conf, const unsigned char *t
 struct snapshot *snapshot_get(struct snapshot *s);
 void snapshot_put(struct snapshot *s);
 bool snapshot_trusts(const struct snapshot *s, const struct net_addr *peer);
+/* The feature of this name, or the one nobody named. */
+uint8_t snapshot_feature(const struct snapshot *s, const char *name);
 /* What a worker assumes before control has spoken: everything up, nothing forced. */
 void snapshot_default_live(const struct snapshot *s, struct board_live *live);
 
@@ -111,6 +114,8 @@ bool downstream_init(struct worker *w);
 /* After every change of the configuration. */
 void downstream_limit(struct worker *w);
 void downstream_finish(struct worker *w);
+/* Every turn: while memory is scarce the client that holds the most of it goes. */
+void downstream_shed(struct worker *w);
 void downstream_accept(void *user, struct net_accepted a);
 void downstream_closed(void *owner, enum fault fault);
 
@@ -146,7 +151,7 @@ struct xchg {
 	uint16_t path_len;
 	bool is_head, idempotent, grpc, connect, request_no_store, request_range, authorized;
 	bool unkeyed;           /* the key of recent state would not cover what varies */
-	const struct h2_field *authority;
+	const struct h2_field *scheme, *authority;
 	const struct h2_field *vary[3]; /* accept, accept-encoding, accept-language */
 	struct buf replay;      /* request body kept for another try */
 	bool replay_lost;
@@ -175,14 +180,41 @@ bool request_key(struct xchg *x, struct cache_key *key);
 /* Trailers as they may go on; *n fields in the stream's arena. */
 struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, uint16_t *n);
 
+/* attempt.c */
+/* Chooses an endpoint and sends it the request as far as it has come. FAULT_NONE, or why
+ * nothing was sent. */
+enum fault attempt_start(struct xchg *x);
+/* May this request be tried once more after `fault`? Takes from the retry budget. */
+bool attempt_again(struct xchg *x, enum fault fault);
+/* Sends on what has arrived of the request body, keeping a copy for another try. */
+void attempt_body(struct xchg *x);
+/* The request has ended: with its trailers, if it has any. */
+void attempt_finish(struct xchg *x);
+/* No copy of the request body any more: a body that was begun is not tried again. */
+void attempt_keep_nothing(struct xchg *x);
+/* Says once per attempt what it tells about the endpoint. */
+void attempt_over(struct xchg *x, enum fault fault);
+/* Lets go of the current attempt; its stream is released when it has closed. */
+void attempt_abandon(struct xchg *x, enum fault fault);
+/* The same once its head went down: what was submitted there is in its memory, which
+ * stays until the client's stream is over. */
+void attempt_cancel(struct xchg *x, enum fault fault);
+/* How long a response head may take, ns. */
+int64_t attempt_patience(const struct xchg *x);
+
 /* response.c */
-struct h2_field *response_fields(struct xchg *x, const struct h2_head *h, uint16_t *n);
+/* Adds what a final response must have on its way down. False: no memory; it may go on
+ * without, but not be kept. */
+bool response_complete(struct xchg *x, struct h2_head *h);
+bool response_failed_over(struct xchg *x, struct h2_head *h);
 void response_capture_begin(struct xchg *x, const struct h2_head *h);
 void response_capture_end(struct xchg *x);
 
-/* answer.c: both end the exchange's work on the answer. */
+/* answer.c: they end the exchange's work on the answer. */
 void answer_refuse(struct xchg *x, enum fault fault);
 void answer_stale(struct xchg *x, struct cache_answer *a);
+/* IMF-fixdate (RFC 9110 5.6.7) of this second, 29 octets; the memory stays, its text moves on. */
+const char *http_date(void);
 
 /* record.c */
 void record_exchange(struct xchg *x);
@@ -191,6 +223,14 @@ void record_exchange(struct xchg *x);
 void xchg_on_stream(void *owner, struct h2_stream *st);
 void xchg_on_down(struct h2_stream *st, uint32_t what);
 void xchg_on_up(struct h2_stream *st, uint32_t what);
+/* Octets an exchange holds beside its client's stream. */
+size_t xchg_held(const struct h2_stream *down);
+
+/* The request's feature in the configuration in force, which may not be the one it began under. */
+static inline uint8_t xchg_feature(const struct xchg *x)
+{
+	return x->snap == x->w->snap ? x->ask.feature : snapshot_feature(x->w->snap, x->feature->name);
+}
 
 /* The value of a content-length: digits only, the codec has checked. */
 static inline uint64_t decimal(const struct h2_field *f)

@@ -9,6 +9,8 @@
 #include "firebreak/log.h"
 #include "h2_private.h"
 
+#define FIELDS 16 /* of a head at first */
+
 /* Frames of one stream come in rows (a field is a callback), so the last stream found
  * is mostly the one wanted, and a look-up in the codec is saved. */
 static struct h2_stream *find(struct h2_session *s, int32_t id)
@@ -27,12 +29,63 @@ static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void 
 	return 0;
 }
 
+static struct h2_head *head_create(struct h2_stream *st)
+{
+	struct h2_head *h = arena_alloc(&st->arena, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	*h = (struct h2_head){ .size = FIELDS };
+	h->field = arena_alloc(&st->arena, h->size * sizeof(*h->field));
+	return h->field ? h : NULL;
+}
+
+static bool head_grow(struct h2_stream *st, struct h2_head *h)
+{
+	struct h2_field *f = arena_alloc(&st->arena, 2 * h->size * sizeof(*f));
+
+	if (!f)
+		return false;
+	memcpy(f, h->field, h->size * sizeof(*f));
+	h->field = f;
+	h->size *= 2;
+	return true;
+}
+
+/* A copy of the field in the stream's arena; a name we know is not copied. */
+static bool head_add(struct h2_stream *st, struct h2_head *h, const uint8_t *name, size_t name_len, const uint8_t *value,
+		     size_t value_len, bool sensitive)
+{
+	enum h2_token token = h2_token((const char *)name, name_len);
+	struct h2_field *f;
+	uint8_t *copy;
+
+	if (h->count == h->size && !head_grow(st, h))
+		return false;
+	copy = arena_alloc(&st->arena, value_len + (token ? 0 : name_len));
+	if (!copy)
+		return false;
+	memcpy(copy, value, value_len);
+	f = &h->field[h->count++];
+	*f = (struct h2_field){
+		.name = (const uint8_t *)h2_token_name(token), .value = copy, .name_len = name_len, .value_len = value_len,
+		.flags = H2_FIELD_KEEP | (sensitive ? H2_FIELD_SENSITIVE : 0), .token = (uint8_t)token,
+	};
+	if (!token) {
+		memcpy(copy + value_len, name, name_len);
+		f->name = copy + value_len;
+	}
+	return true;
+}
+
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
 	struct h2_session *s = user;
-	struct h2_stream *st = find(s, frame->hd.stream_id);
+	struct h2_stream *st;
 
-	if (s->ctx->server && !st) {
+	if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+		st = find(s, frame->hd.stream_id);
+	} else {
 		st = stream_create(s, frame->hd.stream_id);
 		if (!st)
 			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -149,6 +202,21 @@ static void on_ping_ack(struct h2_session *s)
 		s->ctx->owner.on_pong(s->owner, took);
 }
 
+static void on_settings(struct h2_session *s)
+{
+	struct list *node, *next;
+
+	if (!s->settings_seen && !s->ctx->server) {
+		for (node = s->streams.next; node != &s->streams; node = next) {
+			next = node->next;
+			stream_settled(list_entry(node, struct h2_stream, node));
+		}
+	}
+	s->settings_seen = true;
+	if (s->ctx->owner.on_room)
+		s->ctx->owner.on_room(s->owner);
+}
+
 static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
 	struct h2_session *s = user;
@@ -181,11 +249,8 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 			s->ctx->owner.on_goaway(s->owner);
 		return 0;
 	case NGHTTP2_SETTINGS:
-		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
-			s->settings_seen = true;
-			if (s->ctx->owner.on_room)
-				s->ctx->owner.on_room(s->owner);
-		}
+		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
+			on_settings(s);
 		return 0;
 	default:
 		return 0;
@@ -213,7 +278,7 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t id, const u
 		h2_consume(st, len); /* answered without needing the body */
 		return 0;
 	}
-	if (buf_scarce() || !buf_append(&st->in, data, len)) {
+	if (buf_exhausted() || !buf_append(&st->in, data, len)) {
 		h2_reset(st, NGHTTP2_ENHANCE_YOUR_CALM, FAULT_NO_MEMORY);
 		return 0;
 	}
@@ -231,7 +296,8 @@ static enum fault closing_fault(const struct h2_session *s, const struct h2_stre
 		return FAULT_NONE;
 	if (st->id > s->sent_id && s->goaway_received) /* the codec held it back */
 		return FAULT_UPSTREAM_GOAWAY;
-	if (code == NGHTTP2_REFUSED_STREAM)
+	/* Unprocessed, it says. That is no word to repeat a POST on when an answer has begun. */
+	if (code == NGHTTP2_REFUSED_STREAM && !st->held)
 		return s->goaway_received ? FAULT_UPSTREAM_GOAWAY : FAULT_UPSTREAM_REFUSED;
 	return FAULT_UPSTREAM_RESET;
 }
@@ -331,6 +397,7 @@ static int send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *h
 
 	if (net_pending(s->conn) >= s->ctx->limits->output_bytes)
 		return NGHTTP2_ERR_WOULDBLOCK;
+	s->current = st;
 	if (!net_write(s->conn, header, 9))
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	while (left) {

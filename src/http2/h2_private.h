@@ -88,9 +88,8 @@ ssize_t codec_read_body(nghttp2_session *ng, int32_t id, uint8_t *out, size_t le
 struct h2_stream *stream_create(struct h2_session *s, int32_t id);
 void stream_ready(struct h2_stream *st, uint32_t what);
 void stream_closed(struct h2_stream *st, enum fault fault);
-struct h2_head *head_create(struct h2_stream *st);
-bool head_add(struct h2_stream *st, struct h2_head *h, const uint8_t *name, size_t name_len, const uint8_t *value,
-	      size_t value_len, bool sensitive);
+/* Client: the peer's first SETTINGS are here. What waited for them goes, or ends. */
+void stream_settled(struct h2_stream *st);
 
 /* session.c */
 void session_arm(struct h2_session *s, int64_t in_ns);

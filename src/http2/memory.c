@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The codec's allocator: free lists by size class, so a request in steady state
- * reaches malloc not at all. A piece's class follows from what malloc says its size
- * is, so small pieces carry no header of ours.
+ * reaches malloc not at all. Eight octets before each piece say what it is; the codec
+ * keeps nothing in pieces that wants more alignment than that.
  *
  * Each session has one 16 KiB frame buffer of which a small message touches a few
  * hundred octets. Those buffers lie on pages of their own: an idle session's page is
  * given back to the system (frame_buffer_idle), and comes back as zeroes when used.
  */
-#include <malloc.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +16,9 @@
 
 #include "h2_private.h"
 
-#define CLASSES   27     /* 40 .. 4096 octets, four to a doubling */
+#define CLASSES   27     /* 32 .. 4096 octets, from 64 on four to a doubling */
 #define LARGEST   4096u
+#define STEP      16u    /* every class is a multiple of it */
 #define SPARE_MAX 4096   /* pieces kept per class at most ... */
 #define SPARE_OCTETS (512u * 1024) /* ... and octets */
 
@@ -25,51 +26,51 @@
 #define FRAME (5 * PAGE) /* holds the codec's 9 + 1 + 16384 octets */
 #define SLAB  64         /* frame buffers mapped at once */
 
-struct spare {
-	struct spare *next;
+struct piece {
+	uint32_t kind;      /* PIECE_FRAME, a size class, PIECE_LARGE */
+	uint32_t size;      /* octets the codec may use; 0 for a frame buffer */
+	struct piece *next; /* of a spare one; the codec's octets begin here */
 };
+#define HEADER offsetof(struct piece, next)
+
+/* A frame buffer's page may be given back while it is in use: it then reads as zeroes. */
+enum { PIECE_FRAME = 0, PIECE_SMALLEST = 1, PIECE_LARGE = PIECE_SMALLEST + CLASSES };
 
 static struct {
-	struct spare *first;
-	unsigned count;
-} classes[CLASSES];
+	struct piece *first;
+	uint32_t count, most, size;
+} classes[PIECE_SMALLEST + CLASSES];
+
+/* The class that holds so many STEPs. */
+static uint8_t class_of[LARGEST / STEP + 1];
 
 static void **frames; /* spare ones, a stack */
 static size_t frame_count, frame_room;
-static uintptr_t frames_low = UINTPTR_MAX, frames_high;
 static void *frame_last;
-
-/* Classes 40, 56, 64, 80, 96, 112, 128, 160, ... (malloc's own smallest pieces are of 40
- * and 56 octets), and for every eight octets the class that holds them and the largest
- * class they hold. */
-static uint16_t class_size[CLASSES];
-static uint8_t class_up[LARGEST / 8 + 1], class_down[LARGEST / 8 + 1];
 
 __attribute__((constructor)) static void fill_classes(void)
 {
-	unsigned c, i, up = 0, down = 0;
+	unsigned c, k, i;
 
-	class_size[0] = 40;
-	class_size[1] = 56;
-	for (c = 2; c < CLASSES; c++)
-		class_size[c] = (uint16_t)((4 + (c + 2) % 4) << ((c + 2) / 4 + 3));
-	for (i = 0; i <= LARGEST / 8; i++) {
-		while (class_size[up] < i * 8)
-			up++;
-		while (down + 1 < CLASSES && class_size[down + 1] <= i * 8)
-			down++;
-		class_up[i] = (uint8_t)up;
-		class_down[i] = (uint8_t)down;
+	for (c = PIECE_SMALLEST, k = 0; k < CLASSES; c++, k++) {
+		classes[c].size = k < 2 ? 32 + k * 16 : (4 + (k - 2) % 4) << ((k - 2) / 4 + 4);
+		classes[c].most = SPARE_OCTETS / classes[c].size;
+		if (classes[c].most > SPARE_MAX)
+			classes[c].most = SPARE_MAX;
+	}
+	for (c = PIECE_SMALLEST, i = 0; i <= LARGEST / STEP; i++) {
+		while (classes[c].size < i * STEP)
+			c++;
+		class_of[i] = (uint8_t)c;
 	}
 }
 
-static bool is_frame(const void *p)
+static struct piece *piece_of(void *ptr)
 {
-	return (uintptr_t)p >= frames_low && (uintptr_t)p < frames_high && (uintptr_t)p % PAGE == 0;
+	return (struct piece *)((char *)ptr - HEADER);
 }
 
-/* Slabs are never unmapped: as many as the most sessions there ever were. Addresses
- * between two slabs may belong to others, but nothing malloc hands out begins a page. */
+/* Slabs are never unmapped: as many as the most sessions there ever were. */
 static bool frames_map(void)
 {
 	void **more = realloc(frames, (frame_room + SLAB) * sizeof(*more));
@@ -85,10 +86,6 @@ static bool frames_map(void)
 	frame_room += SLAB;
 	for (i = SLAB - 1; i >= 0; i--)
 		frames[frame_count++] = slab + (size_t)i * FRAME;
-	if ((uintptr_t)slab < frames_low)
-		frames_low = (uintptr_t)slab;
-	if ((uintptr_t)slab + SLAB * FRAME > frames_high)
-		frames_high = (uintptr_t)slab + SLAB * FRAME;
 	return true;
 }
 
@@ -96,7 +93,7 @@ static void *frame_take(void)
 {
 	if (!frame_count && !frames_map())
 		return NULL;
-	return frame_last = frames[--frame_count];
+	return frame_last = (char *)frames[--frame_count] + HEADER;
 }
 
 void *frame_buffer_taken(void)
@@ -106,47 +103,55 @@ void *frame_buffer_taken(void)
 
 void frame_buffer_idle(void *frame)
 {
-	madvise(frame, FRAME, MADV_DONTNEED);
+	madvise(piece_of(frame), FRAME, MADV_DONTNEED);
+}
+
+static void *piece_new(uint32_t kind, size_t size)
+{
+	struct piece *p = size < UINT32_MAX ? malloc(HEADER + size) : NULL;
+
+	if (!p)
+		return NULL;
+	p->kind = kind;
+	p->size = (uint32_t)size;
+	return &p->next;
 }
 
 static void *take(size_t size, void *user)
 {
-	struct spare *p;
+	struct piece *p;
 	unsigned c;
 
 	if (size > LARGEST)
-		return size > 4 * PAGE && size <= FRAME ? frame_take() : malloc(size);
-	c = class_up[(size + 7) / 8];
+		return size > 4 * PAGE && size <= FRAME - HEADER ? frame_take() : piece_new(PIECE_LARGE, size);
+	c = class_of[(size + STEP - 1) / STEP];
 	p = classes[c].first;
 	if (!p)
-		return malloc(class_size[c]);
+		return piece_new(c, classes[c].size);
 	classes[c].first = p->next;
 	classes[c].count--;
-	return p;
+	return &p->next;
 }
 
 static void give(void *ptr, void *user)
 {
-	struct spare *p = ptr;
-	size_t size;
-	unsigned c;
+	struct piece *p;
+	uint32_t c;
 
-	if (!p)
+	if (!ptr)
 		return;
-	if (is_frame(p)) {
-		frame_buffer_idle(p);
+	p = piece_of(ptr);
+	c = p->kind;
+	if (c == PIECE_FRAME) {
+		frame_buffer_idle(ptr);
 		frames[frame_count++] = p;
-		return;
-	}
-	size = malloc_usable_size(p);
-	c = class_down[size < LARGEST ? size / 8 : LARGEST / 8];
-	if (size > LARGEST + 64 || classes[c].count >= SPARE_MAX || classes[c].count * class_size[c] >= SPARE_OCTETS) {
+	} else if (c == PIECE_LARGE || classes[c].count >= classes[c].most) {
 		free(p);
-		return;
+	} else {
+		p->next = classes[c].first;
+		classes[c].first = p;
+		classes[c].count++;
 	}
-	p->next = classes[c].first;
-	classes[c].first = p;
-	classes[c].count++;
 }
 
 static void *take_zeroed(size_t n, size_t size, void *user)
@@ -163,7 +168,7 @@ static void *take_zeroed(size_t n, size_t size, void *user)
 
 static void *resize(void *ptr, size_t size, void *user)
 {
-	size_t old = !ptr ? 0 : is_frame(ptr) ? FRAME : malloc_usable_size(ptr);
+	size_t old = !ptr ? 0 : piece_of(ptr)->kind == PIECE_FRAME ? FRAME - HEADER : piece_of(ptr)->size;
 	void *p;
 
 	if (size <= old)
@@ -178,10 +183,10 @@ static void *resize(void *ptr, size_t size, void *user)
 
 void memory_trim(void)
 {
-	struct spare *p;
+	struct piece *p;
 	unsigned c;
 
-	for (c = 0; c < CLASSES; c++) {
+	for (c = PIECE_SMALLEST; c < PIECE_LARGE; c++) {
 		while ((p = classes[c].first)) {
 			classes[c].first = p->next;
 			free(p);

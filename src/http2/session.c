@@ -20,6 +20,7 @@
 #define SHUTDOWN_NOTICE (CLOCK_SEC / 2) /* between the two GOAWAY: a few round trips */
 
 static const char http1_answer[] = "HTTP/1.1 505 HTTP Version Not Supported\r\n"
+				   "Proxy-Status: firebreak; error=http_request_error; details=\"client-http1\"\r\n"
 				   "Content-Type: text/plain\r\nContent-Length: 51\r\nConnection: close\r\n\r\n"
 				   "This port speaks HTTP/2 only (client-http1 fault).\n";
 
@@ -77,8 +78,12 @@ static void pump(struct h2_session *s)
 	bool full;
 	ssize_t n;
 
-	if (!s->ng || !s->open || s->closing)
+	if (!s->ng || s->closing)
 		return;
+	if (!s->open) { /* streams may have ended unsaid */
+		session_dispatch(s);
+		return;
+	}
 	s->frame_used = true;
 	while (net_pending(s->conn) < s->ctx->limits->output_bytes) {
 		n = nghttp2_session_mem_send(s->ng, &data);
@@ -231,6 +236,7 @@ static enum fault translate(const struct h2_session *s, enum fault f)
 	case FAULT_FLOOD_FRAMES:
 	case FAULT_FLOOD_CONTINUATIONS:
 	case FAULT_FLOOD_HEADS:
+	case FAULT_OUTPUT_FULL:
 		return FAULT_UPSTREAM_PROTOCOL; /* what is a client's fault there is the endpoint's here */
 	default:
 		return f;
@@ -253,7 +259,7 @@ static void on_closed(void *user, enum fault fault)
 
 		if (st->reset_sent && st->fault != FAULT_NONE)
 			f = st->fault;
-		else if (f == FAULT_UPSTREAM_CLOSED && st->id > s->sent_id)
+		else if (f == FAULT_UPSTREAM_CLOSED && (!st->id || st->id > s->sent_id))
 			f = FAULT_UPSTREAM_GOAWAY; /* never said, so never processed */
 		stream_closed(st, f);
 	}
@@ -515,6 +521,21 @@ int64_t h2_session_heard(const struct h2_session *s) { return s->heard; }
 int64_t h2_session_rtt(const struct h2_session *s) { return s->rtt; }
 int64_t h2_ping_pending(const struct h2_session *s) { return s->ping_sent; }
 
+size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *))
+{
+	size_t held = s->held;
+	struct list *node;
+
+	if (s->closing || !s->count)
+		return 0;
+	for (node = s->streams.next; node != &s->streams; node = node->next) {
+		struct h2_stream *st = list_entry(node, struct h2_stream, node);
+
+		held += st->in.len + st->out.len + more(st);
+	}
+	return held + net_pending(s->conn);
+}
+
 size_t h2_session_room(const struct h2_session *s)
 {
 	uint32_t most = s->ctx->limits->upstream_streams, theirs;
@@ -530,6 +551,13 @@ size_t h2_session_room(const struct h2_session *s)
 bool h2_session_peer_connect(const struct h2_session *s)
 {
 	return s->ng && nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+}
+
+bool h2_session_settled(const struct h2_session *s) { return s->settings_seen; }
+
+bool h2_session_spent(const struct h2_session *s)
+{
+	return s->ng && nghttp2_session_get_next_stream_id(s->ng) > INT32_MAX;
 }
 
 int64_t h2_ping(struct h2_session *s)

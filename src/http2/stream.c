@@ -93,52 +93,11 @@ void stream_closed(struct h2_stream *st, enum fault fault)
 	if (s->current == st)
 		s->current = NULL;
 	list_remove(&st->node);
+	buf_clear(&st->out);
 	s->held -= st->held;
 	if (!--s->count)
 		s->idle_since = clock_now();
 	stream_ready(st, H2_CLOSED);
-}
-
-struct h2_head *head_create(struct h2_stream *st)
-{
-	struct h2_head *h = arena_alloc(&st->arena, sizeof(*h));
-
-	if (!h)
-		return NULL;
-	*h = (struct h2_head){ .size = 16 };
-	h->field = arena_alloc(&st->arena, h->size * sizeof(*h->field));
-	return h->field ? h : NULL;
-}
-
-bool head_add(struct h2_stream *st, struct h2_head *h, const uint8_t *name, size_t name_len, const uint8_t *value,
-	      size_t value_len, bool sensitive)
-{
-	enum h2_token token = h2_token((const char *)name, name_len);
-	struct h2_field *f;
-	char *copy;
-
-	if (h->count == h->size) {
-		f = arena_alloc(&st->arena, 2 * h->size * sizeof(*f));
-		if (!f)
-			return false;
-		memcpy(f, h->field, h->size * sizeof(*f));
-		h->field = f;
-		h->size *= 2;
-	}
-	copy = arena_alloc(&st->arena, value_len + (token ? 0 : name_len));
-	if (!copy)
-		return false;
-	memcpy(copy, value, value_len);
-	f = &h->field[h->count++];
-	*f = (struct h2_field){
-		.name = (const uint8_t *)h2_token_name(token), .value = (uint8_t *)copy, .name_len = name_len,
-		.value_len = value_len, .flags = H2_FIELD_KEEP | (sensitive ? H2_FIELD_SENSITIVE : 0), .token = (uint8_t)token,
-	};
-	if (!token) {
-		memcpy(copy + value_len, name, name_len);
-		f->name = (uint8_t *)copy + value_len;
-	}
-	return true;
 }
 
 static nghttp2_data_provider provider(struct h2_stream *st)
@@ -146,11 +105,40 @@ static nghttp2_data_provider provider(struct h2_stream *st)
 	return (nghttp2_data_provider){ .source = { .ptr = st }, .read_callback = codec_read_body };
 }
 
+static bool say(struct h2_stream *st, const struct h2_field *field, size_t n, bool end)
+{
+	nghttp2_data_provider body = provider(st);
+	int32_t id = nghttp2_submit_request(st->session->ng, NULL, (const nghttp2_nv *)field, n, end ? NULL : &body, st);
+
+	if (id < 0)
+		return false;
+	st->id = id;
+	h2_wake(st->session);
+	return true;
+}
+
+static bool extended_connect(const struct h2_field *field, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n && field[i].name[0] == ':'; i++) {
+		if (field[i].token == H2_PROTOCOL)
+			return true;
+	}
+	return false;
+}
+
+static bool keep_unsaid(struct h2_stream *st, const struct h2_field *field, size_t n)
+{
+	st->unsaid = arena_alloc(&st->arena, sizeof(*st->unsaid));
+	if (st->unsaid)
+		*st->unsaid = (struct h2_head){ .field = (struct h2_field *)(uintptr_t)field, .count = (uint16_t)n };
+	return st->unsaid;
+}
+
 struct h2_stream *h2_request(struct h2_session *s, const struct h2_field *field, size_t n, bool end, void *user, enum fault *why)
 {
 	struct h2_stream *st;
-	nghttp2_data_provider body;
-	int32_t id;
 
 	*why = FAULT_UPSTREAM_FULL;
 	if (!h2_session_room(s))
@@ -161,18 +149,14 @@ struct h2_stream *h2_request(struct h2_session *s, const struct h2_field *field,
 		return NULL;
 	st->user = user;
 	st->out_end = end;
-	body = provider(st);
-	id = nghttp2_submit_request(s->ng, NULL, (const nghttp2_nv *)field, n, end ? NULL : &body, st);
-	if (id < 0) {
+	if (!s->settings_seen && extended_connect(field, n) ? !keep_unsaid(st, field, n) : !say(st, field, n, end)) {
 		list_remove(&st->node);
 		s->count--;
 		st->session = NULL;
 		h2_release(&st);
 		return NULL;
 	}
-	st->id = id;
 	*why = FAULT_NONE;
-	h2_wake(s);
 	return st;
 }
 
@@ -256,15 +240,52 @@ bool h2_finish(struct h2_stream *st, const struct h2_field *trailer, size_t n)
 	return true;
 }
 
+/* Waits for SETTINGS, or in the codec's queue for its turn. */
+static bool is_unsaid(const struct h2_stream *st)
+{
+	const struct h2_session *s = st->session;
+
+	return !s->ctx->server && (st->unsaid || (st->id > s->sent_id && !nghttp2_session_find_stream(s->ng, st->id)));
+}
+
+/* What the peer has not heard of is over without it: it may be long until the peer lets
+ * it be said. The codec has been told to drop it. */
+static void unsay(struct h2_stream *st, enum fault fault)
+{
+	st->unsaid = NULL;
+	if (st->id)
+		nghttp2_session_set_stream_user_data(st->session->ng, st->id, NULL);
+	stream_closed(st, fault);
+}
+
 void h2_reset(struct h2_stream *st, uint32_t code, enum fault fault)
 {
+	struct h2_session *s = st->session;
+
 	if (st->closed || st->reset_sent)
 		return;
 	st->reset_sent = true;
 	st->fault = fault;
-	if (st->session->ng && nghttp2_submit_rst_stream(st->session->ng, NGHTTP2_FLAG_NONE, st->id, code))
-		h2_close(st->session, FAULT_NO_MEMORY); /* or it would stay for ever */
-	h2_wake(st->session);
+	buf_clear(&st->out); /* the codec sends nothing more of it */
+	h2_wake(s);
+	if (s->ng && st->id && nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, st->id, code))
+		h2_close(s, FAULT_NO_MEMORY); /* or it would stay for ever */
+	else if (is_unsaid(st))
+		unsay(st, fault);
+}
+
+void stream_settled(struct h2_stream *st)
+{
+	struct h2_head *h = st->unsaid;
+	nghttp2_session *ng = st->session->ng;
+
+	if (is_unsaid(st) && !nghttp2_session_get_remote_settings(ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+		h2_reset(st, NGHTTP2_CANCEL, FAULT_UPSTREAM_FULL);
+	else if (h && !h2_session_peer_connect(st->session))
+		stream_closed(st, FAULT_UPSTREAM_NO_CONNECT);
+	else if (h && !say(st, h->field, h->count, st->out_end && !st->out.len && !st->out_trailers))
+		stream_closed(st, FAULT_NO_MEMORY);
+	st->unsaid = NULL;
 }
 
 void h2_consume(struct h2_stream *st, size_t n)

@@ -105,7 +105,7 @@ struct net_conn {
 	bool closing_now; /* guards net_close against itself */
 	uint16_t fault;   /* enum fault, once closed */
 	int fd;
-	uint32_t unasked; /* octets OpenSSL answered by itself (key updates, warnings) */
+	uint32_t unasked; /* octets OpenSSL answered by itself (key updates, warnings), and read for nothing */
 	struct net_loop *loop;
 	const struct net_handler *handler;
 	void *user;

@@ -23,7 +23,8 @@
 #include "firebreak/crypt.h"
 
 #define WHY 256
-#define UNASKED_MAX (16 * 1024) /* some 600 key updates in a connection's life */
+#define UNASKED_MAX (16 * 1024) /* octets; some 200 key updates in a connection's life */
+#define MESSAGE     64          /* what reading a handshake message costs, in octets of the above */
 
 static const unsigned char alpn_h2[] = { 2, 'h', '2' };
 
@@ -148,6 +149,16 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, 
 	return SSL_TLSEXT_ERR_ALERT_FATAL; /* no_application_protocol, RFC 7301 3.2 */
 }
 
+/* OpenSSL tells each handshake message it is about to read. After the handshake they are
+ * key updates, which need no answer, so that nothing else of ours sees them. */
+static void on_info(const SSL *ssl, int where, int value)
+{
+	struct net_conn *c = BIO_get_data(SSL_get_rbio(ssl));
+
+	if ((where & SSL_CB_LOOP) && c->state == CONN_OPEN)
+		c->unasked += MESSAGE;
+}
+
 static struct net_tls *tls_create(bool server, char *why)
 {
 	/* ECDHE and AEAD only; AES-128-GCM first because it is the fastest, except
@@ -172,6 +183,7 @@ static struct net_tls *tls_create(bool server, char *why)
 	SSL_CTX_set_mode(t->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_default_passwd_cb(t->ctx, no_passphrase);
+	SSL_CTX_set_info_callback(t->ctx, on_info);
 	if (SSL_CTX_set_cipher_list(t->ctx, suites12) != 1 || SSL_CTX_set_ciphersuites(t->ctx, suites13) != 1 ||
 	    SSL_CTX_set1_groups_list(t->ctx, "X25519:P-256:P-384") != 1) {
 		why_openssl(why, "cipher suites", NULL);
@@ -350,8 +362,8 @@ size_t tls_open(struct net_conn *c, uint8_t *out, size_t size, enum tls_result *
 	/* Asking once more than there is input would cost a buffer made and freed. */
 	while (len < size && (c->in_len || SSL_pending(c->ssl)) && (r = SSL_read_ex(c->ssl, out + len, size - len, &n)) == 1)
 		len += n;
-	/* What OpenSSL said by itself: key updates, warnings. Asked for without
-	 * end, they are work and memory for nothing. */
+	/* What OpenSSL said and read by itself: key updates, warnings. Without end, they are
+	 * work and memory for nothing. */
 	c->unasked += (uint32_t)(c->out.len - before);
 	if (c->unasked > UNASKED_MAX) {
 		*end = failed(c);

@@ -22,6 +22,8 @@ from lib.frames import (ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_
                         headers, ping, raw, rst, settings, window)
 
 NEVER = "/t/attacked/never"
+# the test's own backend shares an interpreter with the attack: it is slow to answer, not dead
+PATIENT = {"connect_timeout": "5s", "ping_timeout": "5s", "ping_idle_timeout": "5s"}
 SHORT = {"handshake_timeout": "1s", "header_timeout": "1s", "body_timeout": "1s", "body_rate": "1000B", "write_timeout": "1s",
          "idle_timeout": "3s"}
 
@@ -50,17 +52,17 @@ def hasty(tmp_path_factory, certs):
 class Prober(threading.Thread):
     """Good requests on new connections, over and over."""
 
-    def __init__(self, address):
+    def __init__(self, address, path="/t/probe"):
         super().__init__(daemon=True)
-        self.address, self.worst, self.bad, self.n = address, 0.0, [], 0
+        self.address, self.path, self.worst, self.bad, self.n = address, path, 0.0, [], 0
         self.stopping = threading.Event()
 
     def run(self):
         while not self.stopping.is_set() or not self.n:
             began = time.monotonic()
             try:
-                answer = fetch(self.address, get("/t/probe"))
-                if answer.status != 200:
+                answer = fetch(self.address, get(self.path))
+                if not answer.ended or answer.status != 200:
                     self.bad.append(repr(answer))
             except OSError as e:
                 self.bad.append(repr(e))
@@ -485,6 +487,38 @@ def test_stalled_answers_do_not_starve_the_others(tmp_path_factory, certs):
         assert served()
         for c in attackers:
             c.close()
+
+
+@pytest.mark.plain
+def test_who_holds_the_memory_goes(tmp_path_factory, certs):
+    """Clients that come back as often as they are thrown out, each to hold as much as it can:
+    when memory is scarce the connection that holds the most is closed, and nobody else's request fails."""
+    for s in make(tmp_path_factory, certs, "hogs", limits={"memory": "8MiB"}, plain=True, retry=PATIENT):
+        over = threading.Event()
+        closed = []
+
+        def hold():
+            while not over.is_set():
+                with Raw(s.address, first=[(4, 0)]) as c:
+                    c.auto_window = False
+                    for sid in range(1, 101, 2):
+                        c.send(headers(sid, get("/t/bytes/1000000")))
+                    c.run(lambda: c.closed, 1)
+                    closed.append(c.goaway)
+
+        fetch(s.address, get("/t/probe"))
+        hogs = [threading.Thread(target=hold, daemon=True) for _ in range(3)]
+        prober = Prober(s.address, "/t/bytes/20000")
+        for t in hogs + [prober]:
+            t.start()
+        proc.wait_for(lambda: s.proxy.fault("memory-held") >= 3 and prober.n >= 30, 30, what="the largest are closed")
+        prober.stopping.set()
+        over.set()
+        prober.join(10)
+        for t in hogs:
+            t.join(35)
+        assert not prober.bad, prober.bad[:3]
+        assert ENHANCE_YOUR_CALM in closed
 
 
 # -- slow --

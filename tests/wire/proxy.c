@@ -29,21 +29,26 @@ static void on_accept(void *user, struct net_accepted a)
 	}
 	assert_int_equal(p->w.raw, -1);
 	p->w.raw = a.fd;
-	raw_frame(&p->w, 4, 0, 0, NULL, 0);
+	if (!p->mute)
+		raw_frame(&p->w, 4, 0, 0, NULL, 0);
 }
 
 static const struct conf *load(struct proxy *p, const char *features)
 {
 	struct conf_errors *errors = conf_errors_create();
 	const struct conf *conf;
-	char text[4096];
-	int n = snprintf(text, sizeof(text),
+	char text[4096], second[80] = "";
+	int n;
+
+	if (p->second)
+		snprintf(second, sizeof(second), ", \"unix:%s.b\"", p->path);
+	n = snprintf(text, sizeof(text),
 			 "listen:\n  - address: \"127.0.0.1:1\"\n"
-			 "datacenters:\n  - name: a\n    endpoints: [\"unix:%s\"]\n"
-			 "limits: { upstream_spares: 0 }\n"
+			 "datacenters:\n  - name: a\n    endpoints: [%s\"unix:%s\"%s]\n"
+			 "limits: { upstream_spares: 0 }\nheaders: { trusted: [\"192.0.2.0/24\"] }\n"
 			 "retry: { connect_timeout: 60s, ping_after: 60s, ping_timeout: 60s, ping_idle: 600s, ping_idle_timeout: 60s, body: 4MiB }\n"
 			 "features:\n%s",
-			 p->path, *features ? features : "  - name: all\n    tier: core\n    routes: [\"/**\"]\n");
+			 p->first, p->path, second, *features ? features : "  - name: all\n    tier: core\n    routes: [\"/**\"]\n");
 
 	conf = conf_load("proxy", text, (size_t)n, errors);
 	if (!conf)
@@ -80,22 +85,43 @@ static void start_worker(struct proxy *p, const struct conf *conf)
 	assert_true(w->pool && w->cache);
 }
 
-void proxy_start(struct proxy *p, const char *features, bool raw)
+static struct net_listener *start_endpoint(struct proxy *p, const char *more, int *fd)
+{
+	char address[80], why[256];
+
+	snprintf(address, sizeof(address), "unix:%s%s", p->path, more);
+	*fd = net_listen_open(address, why, sizeof(why));
+	assert_true(*fd >= 0);
+	return net_listener_create(p->w.loop, *fd, on_accept, p);
+}
+
+static void start(struct proxy *p, const char *features, bool raw, bool two)
 {
 	static int number;
-	char address[80], why[256];
 
 	memset(p, 0, sizeof(*p));
 	wire_init(&p->w);
 	p->raw = raw;
+	p->first = "";
+	p->second_fd = -1;
 	snprintf(p->path, sizeof(p->path), "/tmp/firebreak-wire-%d-%d", (int)getpid(), number++);
-	snprintf(address, sizeof(address), "unix:%s", p->path);
-	p->listen_fd = net_listen_open(address, why, sizeof(why));
-	assert_true(p->listen_fd >= 0);
-	p->listener = net_listener_create(p->w.loop, p->listen_fd, on_accept, p);
+	p->listener = start_endpoint(p, "", &p->listen_fd);
+	if (two)
+		p->second = start_endpoint(p, ".b", &p->second_fd);
 	start_worker(p, load(p, features));
+	p->hook = hook;
 	net_loop_hook(p->w.loop, hook, p);
 	proxy_client(p);
+}
+
+void proxy_start(struct proxy *p, const char *features, bool raw)
+{
+	start(p, features, raw, false);
+}
+
+void proxy_start_two(struct proxy *p, const char *features)
+{
+	start(p, features, false, true);
 }
 
 void proxy_client(struct proxy *p)
@@ -151,11 +177,43 @@ void proxy_end(struct proxy *p)
 	dc_pool_destroy(p->worker.pool);
 	cache_destroy(p->worker.cache);
 	net_listener_destroy(p->listener);
+	net_listener_destroy(p->second);
 	wire_turn(&p->w, 2);
 	if (p->listen_fd >= 0)
 		close(p->listen_fd);
 	unlink(p->path);
+	if (p->second_fd >= 0)
+		close(p->second_fd);
+	strcat(p->path, ".b");
+	unlink(p->path);
 	snapshot_put(p->worker.snap);
 	net_loop_destroy(p->w.loop);
 	assert_int_equal(buf_memory(), 0);
+}
+
+const struct h2_field proxy_ok[1] = { { .name = (const uint8_t *)":status", .value = (const uint8_t *)"200", .name_len = 7,
+					.value_len = 3, .flags = H2_FIELD_KEEP, .token = H2_STATUS } };
+
+struct h2_stream *proxy_ask(struct proxy *p, struct seen *s, const struct h2_field *field, size_t n, bool end)
+{
+	enum fault why;
+
+	memset(s, 0, sizeof(*s));
+	s->stream = h2_request(p->w.up, field, n, end, s, &why);
+	assert_non_null(s->stream);
+	wire_turn(&p->w, 1);
+	return s->stream;
+}
+
+void proxy_write(struct h2_stream *st, size_t len, bool end)
+{
+	struct buf b = { 0 };
+	char *data = malloc(len);
+
+	memset(data, 'x', len);
+	assert_true(buf_append(&b, data, len));
+	assert_true(h2_write(st, &b));
+	if (end)
+		assert_true(h2_finish(st, NULL, 0));
+	free(data);
 }

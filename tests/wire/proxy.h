@@ -14,18 +14,28 @@ struct proxy {
 	struct wire w; /* w.up: the client's session; w.server: the backend's; w.raw: its raw end */
 	struct worker worker;
 	struct downstream *client;
-	struct net_listener *listener;
+	struct net_listener *listener, *second;
 	char path[64];
-	int listen_fd;
+	const char *first; /* what a reload lists before the backend in "endpoints: [...]" */
+	void (*hook)(void *proxy); /* the loop's, for a test that sets its own before it */
+	int listen_fd, second_fd; /* the second endpoint's: -1: there is none */
 	bool raw;      /* the backend's end is left to the test; its SETTINGS are sent */
+	bool mute;     /* ... or not even these */
 };
 
 /* `features`: their YAML, "" for one that takes everything. */
 void proxy_start(struct proxy *p, const char *features, bool raw);
+/* With two endpoints, so that another one can be tried. What both get is in p->w.served. */
+void proxy_start_two(struct proxy *p, const char *features);
 /* A client session to the proxy. */
 void proxy_client(struct proxy *p);
 /* The configuration is replaced by one with these features. */
 void proxy_reload(struct proxy *p, const char *features);
 void proxy_end(struct proxy *p);
+
+/* A request of the client's, and octets of its body or of an answer. */
+struct h2_stream *proxy_ask(struct proxy *p, struct seen *s, const struct h2_field *field, size_t n, bool end);
+void proxy_write(struct h2_stream *st, size_t len, bool end);
+extern const struct h2_field proxy_ok[1]; /* :status 200 */
 
 #endif

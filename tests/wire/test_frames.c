@@ -200,6 +200,7 @@ static void http1_is_told(void **state)
 	assert_int_equal(w.down_fault, FAULT_CLIENT_HTTP1);
 	assert_true(raw_closed(&w));
 	assert_memory_equal(w.input, "HTTP/1.1 505 ", 13);
+	assert_non_null(strstr((const char *)w.input, "\r\nProxy-Status: firebreak; error=http_request_error; details=\"client-http1\"\r\n"));
 	wire_end(&w);
 }
 

@@ -22,33 +22,6 @@ static void get_passes(void **state)
 
 #define ALL "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    body_limit: unlimited\n"
 
-static const struct h2_field ok[] = { { .name = (const uint8_t *)":status", .value = (const uint8_t *)"200", .name_len = 7,
-					.value_len = 3, .flags = H2_FIELD_KEEP, .token = H2_STATUS } };
-
-static struct h2_stream *ask(struct proxy *p, struct seen *s, const struct h2_field *field, size_t n, bool end)
-{
-	enum fault why;
-
-	memset(s, 0, sizeof(*s));
-	s->stream = h2_request(p->w.up, field, n, end, s, &why);
-	assert_non_null(s->stream);
-	wire_turn(&p->w, 1);
-	return s->stream;
-}
-
-static void write_some(struct h2_stream *st, size_t len, bool end)
-{
-	struct buf b = { 0 };
-	char *data = malloc(len);
-
-	memset(data, 'x', len);
-	assert_true(buf_append(&b, data, len));
-	assert_true(h2_write(st, &b));
-	if (end)
-		assert_true(h2_finish(st, NULL, 0));
-	free(data);
-}
-
 /* The second attempt gets all of a body that was kept, however many pieces it has. */
 static void replay_is_whole(void **state)
 {
@@ -58,14 +31,15 @@ static void replay_is_whole(void **state)
 	proxy_start(&p, ALL, false);
 	p.w.silent = true;
 	wire_get(&p.w, &s, "PUT", "/a", false);
-	write_some(s.stream, 3000000, true);
+	proxy_write(s.stream, 3000000, true);
 	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_END);
 	h2_reset(p.w.served[0].stream, H2_ERR_REFUSED_STREAM, FAULT_OVERLOADED);
 	WIRE_UNTIL(&p.w, p.w.served[1].what & H2_END);
 	assert_int_equal(p.w.served[1].body, 3000000);
-	h2_respond(p.w.served[1].stream, ok, 1, true);
+	h2_respond(p.w.served[1].stream, proxy_ok, 1, true);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.status, 200);
+	assert_non_null(strstr(s.head, "proxy-status: firebreak; next-hop=\"a\"; details=\"upstream-refused\"\n"));
 	proxy_end(&p);
 }
 
@@ -90,7 +64,7 @@ static void interim_outlives_its_attempt(void **state)
 					 wire_field(":path", "/"), wire_field("x-padding", padding + sizeof(padding) - 1 - pad) };
 
 		proxy_start(&p, "", true);
-		ask(&p, &s, f, 5, true);
+		proxy_ask(&p, &s, f, 5, true);
 		WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
 		raw_send(&p.w, both, sizeof(both));
 		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
@@ -112,19 +86,15 @@ static void tunnel_closes_half(void **state)
 	proxy_start(&p, connect, false);
 	p.w.server.connect_protocol = true;
 	p.w.silent = true;
-	/* The first one finds no connection whose SETTINGS are known. */
-	ask(&p, &s, f, 5, false);
-	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
-	wire_turn(&p.w, 20);
-	ask(&p, &s, f, 5, false);
+	proxy_ask(&p, &s, f, 5, false);
 	WIRE_UNTIL(&p.w, p.w.count == 1);
-	h2_respond(p.w.served[0].stream, ok, 1, false);
+	h2_respond(p.w.served[0].stream, proxy_ok, 1, false);
 	p.w.served[0].stream->tunnel = true;
-	write_some(p.w.served[0].stream, 100, true);
+	proxy_write(p.w.served[0].stream, 100, true);
 	WIRE_UNTIL(&p.w, s.what & H2_END);
 	wire_turn(&p.w, 5);
 	assert_false(s.what & H2_CLOSED);
-	write_some(s.stream, 5000, true);
+	proxy_write(s.stream, 5000, true);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.fault, FAULT_NONE);
 	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_CLOSED);
@@ -139,7 +109,7 @@ static void fields_reach_backend(struct proxy *p, const struct h2_field *field, 
 	int i, before = p->w.count;
 
 	p->w.silent = true;
-	ask(p, &s, field, n, true);
+	proxy_ask(p, &s, field, n, true);
 	WIRE_UNTIL(&p->w, p->w.count == before + 1);
 	st = p->w.served[before].stream;
 	*out = '\0';
@@ -147,7 +117,7 @@ static void fields_reach_backend(struct proxy *p, const struct h2_field *field, 
 		if (st->head->field[i].token == token)
 			snprintf(out + strlen(out), size - strlen(out), "%.*s|", (int)st->head->field[i].value_len, st->head->field[i].value);
 	}
-	h2_respond(st, ok, 1, true);
+	h2_respond(st, proxy_ok, 1, true);
 	WIRE_UNTIL(&p->w, s.what & H2_CLOSED);
 }
 
@@ -183,7 +153,7 @@ static void refused_head_has_no_body(void **state)
 	proxy_start(&p, "", false);
 	for (i = 4; i < 300; i++)
 		f[i] = wire_field("x-many", "1");
-	ask(&p, &s, f, 300, true);
+	proxy_ask(&p, &s, f, 300, true);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.status, 431);
 	assert_int_equal(s.body, 0);
@@ -235,7 +205,7 @@ static void reload_between_attempts(void **state)
 	proxy_reload(&p, "  - name: other\n    tier: core\n    routes: [\"/none\"]\n");
 	h2_reset(p.w.served[0].stream, H2_ERR_REFUSED_STREAM, FAULT_OVERLOADED);
 	WIRE_UNTIL(&p.w, p.w.count == 2);
-	h2_respond(p.w.served[1].stream, ok, 1, true);
+	h2_respond(p.w.served[1].stream, proxy_ok, 1, true);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.status, 200);
 	proxy_end(&p);
@@ -271,16 +241,16 @@ static bool given_out(const struct h2_field *first, size_t n, const char *body, 
 
 	proxy_start(&p, KEPT, false);
 	p.w.silent = true;
-	ask(&p, &s, first, n, !body);
+	proxy_ask(&p, &s, first, n, !body);
 	if (body)
-		write_some(s.stream, strlen(body), true);
+		proxy_write(s.stream, strlen(body), true);
 	WIRE_UNTIL(&p.w, p.w.count == 1 && (p.w.served[0].what & H2_END));
-	h2_respond(p.w.served[0].stream, ok, 1, false);
-	write_some(p.w.served[0].stream, 10, true);
+	h2_respond(p.w.served[0].stream, proxy_ok, 1, false);
+	proxy_write(p.w.served[0].stream, 10, true);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.body, 10);
 	lose_backend(&p);
-	ask(&p, &s, second, m, true);
+	proxy_ask(&p, &s, second, m, true);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	given = s.status == 200;
 	proxy_end(&p);

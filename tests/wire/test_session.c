@@ -301,7 +301,7 @@ static void interims_come_first(void **state)
 	wire_end(&w);
 }
 
-/* Memory is scarce when a body arrives: that stream is reset, the session lives. */
+/* Memory is exhausted when a body arrives: that stream is reset, the session lives. */
 static void memory_limit_costs_the_stream(void **state)
 {
 	static char data[200000];
@@ -313,8 +313,8 @@ static void memory_limit_costs_the_stream(void **state)
 	raw_request(&w, 1, false);
 	WIRE_UNTIL(&w, w.count == 1);
 	assert_true(buf_append(&held, data, sizeof(data)));
-	buf_memory_limit(buf_memory() + 16448);
-	assert_true(buf_scarce());
+	buf_memory_limit(buf_memory() + 8224);
+	assert_true(buf_scarce() && buf_exhausted());
 	raw_frame(&w, 0, 0, 1, "too much", 8);
 	WIRE_UNTIL(&w, w.served[0].what & H2_CLOSED);
 	assert_int_equal(w.served[0].fault, FAULT_NO_MEMORY);

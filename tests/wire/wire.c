@@ -18,6 +18,42 @@ struct h2_field wire_field(const char *name, const char *value)
 	return f;
 }
 
+size_t wire_fields(struct h2_field *field, size_t n, size_t size, char *text)
+{
+	char *line, *value, *rest = text;
+	size_t i;
+
+	while ((line = strsep(&rest, "\n"))) {
+		if (!*line)
+			continue;
+		value = strstr(line + 1, ": ");
+		assert_non_null(value);
+		*value = '\0';
+		for (i = 0; i < n && (*line != ':' || strcmp((const char *)field[i].name, line)); i++)
+			;
+		assert_true(i < size);
+		field[i] = wire_field(line, value + 2);
+		n += i == n;
+	}
+	return n;
+}
+
+/* For a person's eyes and strstr: what does not fit is left out. */
+static void copy_head(struct seen *s, const struct h2_head *h)
+{
+	size_t at = 0;
+	int i, n;
+
+	for (i = 0; i < h->count; i++) {
+		n = snprintf(s->head + at, sizeof(s->head) - at, "%.*s: %.*s\n", (int)h->field[i].name_len, h->field[i].name,
+			     (int)h->field[i].value_len, h->field[i].value);
+		if (n < 0 || (size_t)n >= sizeof(s->head) - at)
+			break;
+		at += (size_t)n;
+	}
+	s->head[at] = '\0';
+}
+
 static void take_body(struct seen *s, struct h2_stream *st)
 {
 	size_t room = s->body < sizeof(s->text) ? sizeof(s->text) - s->body : 0, n = st->in.len;
@@ -41,6 +77,7 @@ static void watch(struct seen *s, struct h2_stream *st, uint32_t what)
 	if (what & H2_HEAD) {
 		s->status = st->head->status;
 		s->fields = st->head->count;
+		copy_head(s, st->head);
 	}
 	if ((what & H2_INTERIM) && st->interim) {
 		const struct h2_field *f = &st->interim->field[st->interim->count - 1];

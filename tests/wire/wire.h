@@ -24,6 +24,7 @@ struct seen {
 	char path[256];
 	size_t body;              /* octets received */
 	char text[4096];          /* their beginning */
+	char head[4096];          /* the final head's fields, "name: value\n" each */
 	int fields, trailers;
 	enum fault fault;
 	uint32_t error_code;
@@ -68,6 +69,9 @@ void wire_turn(struct wire *w, int turns);
 
 struct seen *wire_get(struct wire *w, struct seen *s, const char *method, const char *path, bool end);
 struct h2_field wire_field(const char *name, const char *value);
+/* Fields from lines "name: value\n"; one named like an earlier pseudo-field takes its
+ * place. `text` is cut up and stays in use. */
+size_t wire_fields(struct h2_field *field, size_t n, size_t size, char *text);
 /* Raw ends. */
 void raw_send(struct wire *w, const void *data, size_t len);
 void raw_frame(struct wire *w, uint8_t type, uint8_t flags, uint32_t id, const void *payload, size_t len);

@@ -283,6 +283,39 @@ static void the_newer_of_the_tiers(void **state)
 	assert_string_equal(get(&w[1], "alice", wall + 50 * CLOCK_SEC, "memory", 10), "newest");
 }
 
+/* A clock that was ahead when it was written: nobody knows how old it is, and what is
+ * known to be good must not make room for it. */
+static void a_value_from_the_future_is_passed_over(void **state)
+{
+	put(&w[1], "alice", "good", wall);
+	UNTIL(redis("EXISTS", "alice", NULL, 0)->integer == 1);
+	put(&w[0], "alice", "from the future", wall + 4000 * CLOCK_SEC);
+	(void)redis("TTL", "alice", NULL, 0);
+	assert_string_equal(get(&w[1], "alice", wall + 30 * CLOCK_SEC, "memory", 30), "good");
+	put(&w[1], "alice", "better", wall + 40 * CLOCK_SEC);
+	(void)redis("TTL", "alice", NULL, 0);
+	assert_string_equal(get(&w[0], "alice", wall + 50 * CLOCK_SEC, "", 0), "(miss)");
+}
+
+/* What a cache behind us has kept already counts (RFC 9111 4.2.3). */
+static void an_answer_may_be_old_when_it_comes(void **state)
+{
+	static const struct h2_field head[] = { FIELD("content-type", "text/plain"), FIELD("date", "Sat, 15 Oct 2022 06:30:00 GMT"),
+						FIELD("age", "100") };
+	const struct cache_key key = key_of("alice");
+	struct buf body = { 0 };
+
+	assert_true(buf_append(&body, "aged", 4));
+	cache_put(w[0].cache, &key, 200, head, 3, &body, 99, wall); /* beyond the cap already */
+	assert_string_equal(get(&w[0], "alice", wall, "", 0), "(miss)");
+	cache_put(w[0].cache, &key, 200, head, 3, &body, CAP, wall);
+	assert_string_equal(get(&w[0], "alice", wall + CLOCK_SEC, "memory", 101), "aged");
+	cache_put(w[0].cache, &key, 200, head, 3, &body, CAP, wall + 10 * CLOCK_SEC); /* the same, said again */
+	assert_string_equal(get(&w[0], "alice", wall + 11 * CLOCK_SEC, "memory", 101), "aged");
+	buf_clear(&body);
+	assert_string_equal(get(&w[1], "alice", wall + 11 * CLOCK_SEC, "redis", 111), "aged");
+}
+
 static void redis_is_not_rewritten_each_time(void **state)
 {
 	uint64_t before;
@@ -368,6 +401,29 @@ static void identical_reads_share_one_command(void **state)
 			assert_string_equal(g[i].text, "hers");
 		arena_finish(&g[i].arena);
 	}
+}
+
+/* Reads under way of keys that begin alike: each user gets what is theirs. */
+static void reads_of_like_keys_stay_apart(void **state)
+{
+	static struct got a, b;
+	const uint8_t first = key_of("alice").bytes[0];
+	char other[16];
+	int i = 0;
+
+	do
+		snprintf(other, sizeof(other), "user %d", i++);
+	while (key_of(other).bytes[0] != first);
+	put(&w[0], "alice", "hers", wall);
+	put(&w[0], other, "theirs", wall);
+	(void)redis("TTL", "alice", NULL, 0);
+	begin(&w[1], &a, "alice", wall);
+	begin(&w[1], &b, other, wall);
+	UNTIL(a.calls && b.calls);
+	assert_string_equal(a.text, "hers");
+	assert_string_equal(b.text, "theirs");
+	arena_finish(&a.arena);
+	arena_finish(&b.arena);
 }
 
 static void a_hung_redis_costs_one_deadline(void **state)
@@ -498,11 +554,11 @@ int main(void)
 		M(too_large_or_too_short_lived),
 		M(price_of_an_unchanged_put),
 		T(workers_share_through_redis),
-		T(the_newer_of_the_tiers),
+		T(the_newer_of_the_tiers), T(a_value_from_the_future_is_passed_over), T(an_answer_may_be_old_when_it_comes),
 		T(redis_is_not_rewritten_each_time),
 		T(a_swapped_value_is_a_miss),
 		T(junk_is_a_miss),
-		T(identical_reads_share_one_command),
+		T(identical_reads_share_one_command), T(reads_of_like_keys_stay_apart),
 		T(a_hung_redis_costs_one_deadline),
 		T(a_full_redis_is_no_harm),
 		T(a_reload_takes_redis_away),

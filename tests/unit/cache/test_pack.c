@@ -70,7 +70,7 @@ static void an_answer_is_what_was_kept(void **state)
 	assert_true(cache_entry_answer(e, NOW + 42, &arena, &a));
 	free(e); /* the answer does not lean on it */
 	assert_int_equal(a.status, 200);
-	assert_int_equal(a.age_s, 42);
+	assert_int_equal(a.age_s, 42 + 3);
 	assert_int_equal(a.fields, 5);
 	for (i = 0; i < 5; i++) {
 		assert_int_equal(a.field[i].name_len, strlen(wanted[i][0]));
@@ -241,6 +241,29 @@ static void another_keys_value_is_junk(void **state)
 	free(value);
 }
 
+/* Compressed it is small: what it becomes counts (a decompression bomb is small too). */
+static void content_beyond_the_limit_is_junk(void **state)
+{
+	static char text[32768];
+	struct cache_entry *e;
+	uint8_t *value;
+	size_t n, content;
+	bool junk;
+
+	memset(text, 'a', sizeof(text));
+	e = make(NULL, 0, text, sizeof(text), &key_a);
+	content = e->fields_len + e->body_len;
+	value = cache_pack(packer, e, &n);
+	free(e);
+	assert_true(n < content / 2);
+	e = cache_unpack(packer, value, n, &key_a, content, &junk);
+	assert_non_null(e);
+	free(e);
+	assert_null(cache_unpack(packer, value, n, &key_a, content - 1, &junk));
+	assert_true(junk);
+	free(value);
+}
+
 static void every_flipped_bit_is_noticed(void **state)
 {
 	size_t n, i, body;
@@ -334,14 +357,14 @@ static void forged_fields(void **state)
 
 static void age_decides(void **state)
 {
-	struct cache_entry *e = make(usual, USUAL, "x", 1, &key_a); /* max-age=5, stale-if-error=600 */
+	struct cache_entry *e = make(usual, USUAL, "x", 1, &key_a); /* max-age=5, stale-if-error=600, age: 3 */
 
 	assert_true(cache_entry_servable(e, 3600, NOW));
-	assert_true(cache_entry_servable(e, 3600, NOW + 605));
-	assert_false(cache_entry_servable(e, 3600, NOW + 606));
-	assert_false(cache_entry_servable(e, 100, NOW + 101));
-	assert_true(cache_entry_servable(e, 3600, NOW - 300));  /* another node's clock */
-	assert_false(cache_entry_servable(e, 3600, NOW - 301)); /* its age is anybody's guess */
+	assert_true(cache_entry_servable(e, 3600, NOW + 602));
+	assert_false(cache_entry_servable(e, 3600, NOW + 603));
+	assert_false(cache_entry_servable(e, 100, NOW + 98));
+	assert_true(cache_entry_servable(e, 3600, NOW - 303));  /* another node's clock */
+	assert_false(cache_entry_servable(e, 3600, NOW - 304)); /* its age is anybody's guess */
 	free(e);
 }
 
@@ -401,7 +424,7 @@ int main(void)
 		cmocka_unit_test(size_is_bounded),
 		cmocka_unit_test(the_digest_is_of_content),
 		cmocka_unit_test(values_come_back),
-		cmocka_unit_test(another_keys_value_is_junk),
+		cmocka_unit_test(another_keys_value_is_junk), cmocka_unit_test(content_beyond_the_limit_is_junk),
 		cmocka_unit_test(every_flipped_bit_is_noticed),
 		cmocka_unit_test(forged_heads),
 		cmocka_unit_test(forged_fields),

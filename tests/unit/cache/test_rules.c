@@ -95,6 +95,11 @@ static void each_line_rules(void **state)
 			parse_line(&c);
 			continue;
 		}
+		if (strcmp(c.word[0], "age") == 0) {
+			if (cache_age(c.word[1], strlen(c.word[1])) != atoll(c.word[c.words - 1]))
+				cases_fail(&c, "got %lld", (long long)cache_age(c.word[1], strlen(c.word[1])));
+			continue;
+		}
 		yes = verdict(&c);
 		if (strcmp(c.word[c.words - 1], yes ? "yes" : "no") != 0)
 			cases_fail(&c, "got %s", yes ? "yes" : "no");

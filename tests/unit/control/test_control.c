@@ -236,6 +236,13 @@ static void unsafe_ones_need_force(void **state)
 		assert_null(set(unsafe[i].kind, unsafe[i].subject, unsafe[i].value, 60, true));
 		assert_null(ctl_override_clear(ctl, unsafe[i].kind, unsafe[i].subject, "kim"));
 	}
+	/* Also while nobody could tell the difference: it would outlast the outage. */
+	datacenter('a', DC_DOWN);
+	datacenter('b', DC_DOWN);
+	assert_non_null(set(CTL_FEATURE, "send", "off", 60, false));
+	assert_int_equal(ctl_refusal(ctl), CTL_UNSAFE);
+	datacenter('a', DC_UP);
+	datacenter('b', DC_UP);
 	assert_null(set(CTL_DRAIN, "a", "drain", 60, false));
 	assert_non_null(set(CTL_DRAIN, "b", "drain", 60, false));
 	assert_int_equal(ctl_refusal(ctl), CTL_UNSAFE);
@@ -282,6 +289,9 @@ static void a_disk_that_fails_needs_force_and_is_tried_again(void **state)
 	assert_false(published().degrade.mode_forced);
 	assert_null(set(CTL_MODE, "", "core-only", 60, true));
 	assert_true(published().degrade.mode_forced);
+	/* That another one is refused does not make this one kept. */
+	assert_non_null(set(CTL_FEATURE, "shop", "off", 60, false));
+	assert_int_equal(ctl_refusal(ctl), CTL_NOT_KEPT);
 	rmdir(path);
 	pass(60);
 	stop();

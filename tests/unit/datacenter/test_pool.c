@@ -581,7 +581,7 @@ static void extended_connect(void **state)
 	f[4] = field(H2_PATH, "/chat");
 	one_answered(1, 0);
 	assert_null(dc_pool_request(pool, &want, true, f, 5, false, &a, &a.endpoint, &why));
-	assert_int_equal(why, FAULT_CONNECT_UNWANTED);
+	assert_int_equal(why, FAULT_UPSTREAM_NO_CONNECT);
 	dc_pool_destroy(pool);
 	peer[0].ctx.connect_protocol = true;
 	start();

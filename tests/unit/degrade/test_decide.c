@@ -115,7 +115,8 @@ static int parse(struct cases *c, struct snapshot *s)
 	int i;
 
 	memset(s, 0, sizeof(*s));
-	s->plan.modes = 2;
+	s->plan.modes = 3; /* and the worst one refuses: not the one in force */
+	s->plan.cell[2][0] = (struct conf_ways){ 1, { CONF_REFUSE } };
 	s->plan.features = 1;
 	s->plan.tiers = 1;
 	s->plan.identity_needed[0] = true;

@@ -532,6 +532,27 @@ static void key_updates_are_answered_but_bounded(void **state)
 	rig_finish(&r);
 }
 
+/* Those that ask for no answer are work all the same, also between useful octets. */
+static void unanswered_key_updates_are_bounded(void **state)
+{
+	struct rig r;
+	int i;
+
+	rig_init(&r, test_server("ecdsa", NULL, key_a), true);
+	rig_ssl(&r);
+	rig_run(&r, SSL_connect);
+	for (i = 0; i < 5000 && !r.end.closes; i++) {
+		SSL_key_update(r.ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+		SSL_write(r.ssl, "x", 1);
+		net_loop_turn(r.loop, 0);
+		if (i == 49)
+			TURN_UNTIL(r.loop, r.end.received == 50);
+	}
+	assert_int_equal(r.end.closes, 1);
+	assert_int_equal(r.end.fault, FAULT_CLIENT_PROTOCOL);
+	rig_finish(&r);
+}
+
 static void renegotiation_is_refused(void **state)
 {
 	struct rig r;
@@ -563,6 +584,7 @@ int main(void)
 		cmocka_unit_test(records_may_come_in_single_bytes),
 		cmocka_unit_test(ends_and_cuts),
 		cmocka_unit_test(key_updates_are_answered_but_bounded),
+		cmocka_unit_test(unanswered_key_updates_are_bounded),
 		cmocka_unit_test(renegotiation_is_refused),
 	};
 

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One try to have a request answered by an endpoint: where it goes, what of the request
+ * body it is sent, what it tells about the endpoint, and whether another may follow.
+ * When to try is not decided here, nor what the answer becomes: exchange.c.
+ */
+#include <string.h>
+
+#include "firebreak/clock.h"
+#include "firebreak/crypt.h"
+#include "xchg_private.h"
+
+void attempt_keep_nothing(struct xchg *x)
+{
+	x->replay_lost = true;
+	buf_clear(&x->replay);
+}
+
+void attempt_body(struct xchg *x)
+{
+	struct h2_stream *from = x->down;
+	struct iovec iov[16];
+	size_t n = from->in.len, before = x->replay.len;
+	int i, pieces;
+
+	if (!n)
+		return;
+	if (!x->replay_lost && x->state == XCHG_WAITING) {
+		if (x->replay.len + n > x->snap->conf->retry.body_bytes) {
+			attempt_keep_nothing(x);
+		} else {
+			pieces = buf_iov(&from->in, iov, 16);
+			for (i = 0; i < pieces && !x->replay_lost; i++) {
+				if (!buf_append(&x->replay, iov[i].iov_base, iov[i].iov_len))
+					attempt_keep_nothing(x);
+			}
+			if (x->replay.len != before + n)
+				attempt_keep_nothing(x); /* more pieces than one look takes */
+		}
+	}
+	if (!h2_write(x->up, &from->in))
+		h2_reset(x->up, H2_ERR_CANCEL, FAULT_NO_MEMORY);
+}
+
+/* What an earlier attempt was sent of the request body, once more. */
+static bool send_replay(struct xchg *x)
+{
+	const struct buf_block *b;
+	struct buf copy = { 0 };
+
+	for (b = x->replay.head; b; b = b->next) {
+		if (!buf_append(&copy, b->data + b->start, b->end - b->start)) {
+			buf_clear(&copy);
+			return false;
+		}
+	}
+	return h2_write(x->up, &copy);
+}
+
+void attempt_finish(struct xchg *x)
+{
+	struct h2_field *t = NULL;
+	uint16_t n = 0;
+
+	if (x->down->trailers)
+		t = trailers_pass(x->down, x->down->trailers, &n);
+	h2_finish(x->up, t, n);
+}
+
+int64_t attempt_patience(const struct xchg *x)
+{
+	return (x->feature->long_lived || x->connect ? x->feature->stream_idle_ms : x->feature->timeout_ms) * CLOCK_MS;
+}
+
+static uint64_t affinity(struct xchg *x)
+{
+	if (x->identity_len)
+		return crypt_hash64(x->identity, x->identity_len, 0);
+	return crypt_hash64(x->client->text, strlen(x->client->text), 0);
+}
+
+enum fault attempt_start(struct xchg *x)
+{
+	bool whole = x->down->remote_end && !x->down->trailers && !x->down->received;
+	enum fault why = FAULT_NONE;
+	int endpoint = -1;
+
+	if (!x->want.hash) {
+		x->want.hash = affinity(x);
+		x->want.random = worker_random(x->w);
+	}
+	if (x->via != x->w->snap) { /* endpoints are numbered anew by every configuration */
+		snapshot_put(x->via);
+		x->via = snapshot_get(x->w->snap);
+		x->want.tried = 0;
+		x->endpoint = -1;
+	}
+	x->up = dc_pool_request(x->w->pool, &x->want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
+	x->ask.attempts++;
+	if (endpoint >= 0) {
+		x->endpoint = endpoint;
+		x->want.tried |= UINT64_C(1) << endpoint;
+	}
+	if (!x->up)
+		return why;
+	x->attempting = true;
+	x->attempts_open++;
+	x->attempt_at = clock_now();
+	x->head_at = 0;
+	x->interims = 0;
+	x->state = XCHG_WAITING;
+	tm_add(&x->w->part->tm, TM_UPSTREAM_ATTEMPTS, 1);
+	if (x->ask.attempts > 1)
+		tm_add(&x->w->part->tm, TM_UPSTREAM_RETRIES, 1);
+	if (!x->timer.deadline) /* it ran out while recent state was looked for */
+		net_timer_arm(x->w->loop, &x->timer, x->attempt_at + attempt_patience(x));
+	if (!send_replay(x)) {
+		attempt_abandon(x, FAULT_NO_MEMORY);
+		return FAULT_NO_MEMORY;
+	}
+	attempt_body(x);
+	if (x->down->remote_end && !whole)
+		attempt_finish(x);
+	return FAULT_NONE;
+}
+
+bool attempt_again(struct xchg *x, enum fault fault)
+{
+	const struct conf_retry *r = &x->snap->conf->retry;
+	enum fault_retry kind = fault_info(fault)->retry;
+	uint64_t tried = x->via == x->w->snap ? x->want.tried : 0; /* a reload numbers endpoints anew */
+
+	if (kind == FAULT_RETRY_NEVER || (kind == FAULT_RETRY_IDEMPOTENT && !x->idempotent))
+		return false;
+	if (x->ask.attempts >= r->tries || (x->connect && kind != FAULT_RETRY_SAFE) || (x->replay_lost && x->down->received))
+		return false;
+	/* Refused unprocessed by the only endpoint there is: that one may be asked again. */
+	if (kind == FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter && x->endpoint >= 0 &&
+	    x->via == x->w->snap && !dc_pool_any(x->w->pool, tried))
+		tried = x->want.tried &= ~(UINT64_C(1) << x->endpoint);
+	if (!dc_pool_any(x->w->pool, tried))
+		return false;
+	if (!budget_take(&x->w->budget, r, clock_now())) {
+		tm_add(&x->w->part->tm, TM_RETRY_BUDGET_EMPTY, 1);
+		return false;
+	}
+	return true;
+}
+
+void attempt_over(struct xchg *x, enum fault fault)
+{
+	if (!x->attempting)
+		return;
+	x->attempting = false;
+	if (x->via == x->w->snap)
+		dc_pool_result(x->w->pool, x->endpoint, fault, x->head_at ? x->head_at - x->attempt_at : 0);
+}
+
+void attempt_abandon(struct xchg *x, enum fault fault)
+{
+	struct h2_stream *up = x->up;
+
+	attempt_over(x, FAULT_NONE);
+	x->up = NULL;
+	if (!up)
+		return;
+	if (up->closed)
+		h2_release(&up);
+	else
+		h2_reset(up, H2_ERR_CANCEL, fault);
+}
+
+void attempt_cancel(struct xchg *x, enum fault fault)
+{
+	if (x->up && !x->up->closed)
+		h2_reset(x->up, H2_ERR_CANCEL, fault);
+}

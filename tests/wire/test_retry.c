@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* What is tried again and what is not (P5), with two endpoints and a backend that fails
+ * in the middle of things. */
+#include "proxy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FEATURE "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    body_limit: unlimited\n    idempotency: idempotency-key\n"
+
+enum failure { RESET, REFUSED, CLOSED };
+
+static struct h2_stream *ask(struct proxy *p, struct seen *s, const char *method, const char *key, bool end)
+{
+	struct h2_field f[5] = { wire_field(":method", method), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/"), wire_field("idempotency-key", key ? key : "") };
+	enum fault why;
+
+	memset(s, 0, sizeof(*s));
+	s->stream = h2_request(p->w.up, f, key ? 5 : 4, end, s, &why);
+	assert_non_null(s->stream);
+	wire_turn(&p->w, 1);
+	return s->stream;
+}
+
+static void write_text(struct h2_stream *st, const char *text, size_t len, bool end)
+{
+	struct buf b = { 0 };
+
+	assert_true(buf_append(&b, text, len) && h2_write(st, &b));
+	if (end)
+		assert_true(h2_finish(st, NULL, 0));
+}
+
+static void break_off(struct proxy *p, int n, enum failure how)
+{
+	struct h2_stream *st = p->w.served[n].stream;
+
+	if (how == CLOSED)
+		h2_close(st->session, FAULT_SHUTTING_DOWN);
+	else
+		h2_reset(st, how == RESET ? H2_ERR_INTERNAL : H2_ERR_REFUSED_STREAM, FAULT_INTERNAL);
+	wire_turn(&p->w, 5);
+}
+
+static void succeed(struct proxy *p, int n)
+{
+	struct h2_field ok = wire_field(":status", "200");
+
+	h2_respond(p->w.served[n].stream, &ok, 1, true);
+}
+
+static struct conf_retry *rules(struct proxy *p)
+{
+	return &((struct conf *)(uintptr_t)p->worker.snap->conf)->retry;
+}
+
+static void only_what_is_safe(void **state)
+{
+	static const struct {
+		const char *method, *key;
+		enum failure how;
+		bool again;
+	} cases[] = {
+		{ "GET", NULL, RESET, true }, { "HEAD", NULL, RESET, true }, { "PUT", NULL, RESET, true }, { "DELETE", NULL, RESET, true },
+		{ "OPTIONS", NULL, RESET, true }, { "POST", NULL, RESET, false }, { "PATCH", NULL, RESET, false }, { "LINK", NULL, RESET, false },
+		{ "POST", "k1", RESET, true }, { "PATCH", "k1", RESET, true }, { "POST", "", RESET, false },
+		{ "GET", NULL, CLOSED, true }, { "POST", NULL, CLOSED, false }, { "POST", "k1", CLOSED, true },
+		/* Refused unprocessed: anything. */
+		{ "POST", NULL, REFUSED, true }, { "PATCH", NULL, REFUSED, true },
+	};
+	struct h2_session *first;
+	struct proxy p;
+	struct seen s;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		proxy_start_two(&p, FEATURE);
+		p.w.silent = true;
+		ask(&p, &s, cases[i].method, cases[i].key, true);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		first = p.w.served[0].stream->session;
+		break_off(&p, 0, cases[i].how);
+		if (cases[i].again) {
+			WIRE_UNTIL(&p.w, p.w.count == 2);
+			assert_ptr_not_equal(p.w.served[1].stream->session, first); /* the other endpoint */
+			succeed(&p, 1);
+		}
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		if (s.status != (cases[i].again ? 200 : 502))
+			print_error("%s %s after failure %d: %d\n", cases[i].method, cases[i].key, cases[i].how, s.status);
+		assert_int_equal(s.status, cases[i].again ? 200 : 502);
+		assert_int_equal(p.w.count, cases[i].again ? 2 : 1);
+		proxy_end(&p);
+	}
+}
+
+static void tries_and_budget_end_it(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	uint64_t before;
+	int i;
+
+	proxy_start_two(&p, FEATURE);
+	p.w.silent = true;
+	ask(&p, &s, "GET", NULL, true);
+	for (i = 0; i < 3; i++) {
+		WIRE_UNTIL(&p.w, p.w.count == i + 1);
+		break_off(&p, i, REFUSED);
+	}
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 503);
+	assert_int_equal(p.w.count, 3);
+	assert_non_null(strstr(s.head, "details=\"upstream-refused\""));
+
+	before = p.worker.part->tm.scalar[TM_RETRY_BUDGET_EMPTY];
+	rules(&p)->budget_minimum = rules(&p)->budget_percent = 0;
+	p.worker.budget.tokens = 0;
+	ask(&p, &s, "GET", NULL, true);
+	WIRE_UNTIL(&p.w, p.w.count == 4);
+	break_off(&p, 3, REFUSED);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 503);
+	assert_int_equal(p.w.count, 4);
+	assert_int_equal(p.worker.part->tm.scalar[TM_RETRY_BUDGET_EMPTY] - before, 1);
+	proxy_end(&p);
+}
+
+/* The other endpoint gets every octet once and in order, or none: those that came before
+ * the failure, and those that come after it. */
+static void a_body_is_repeated_whole_or_not_at_all(void **state)
+{
+	char text[3000];
+	struct proxy p;
+	struct seen s;
+	size_t i;
+
+	for (i = 0; i < sizeof(text); i++)
+		text[i] = (char)('a' + i % 26);
+	proxy_start_two(&p, FEATURE);
+	p.w.silent = true;
+	ask(&p, &s, "PUT", NULL, false);
+	write_text(s.stream, text, 1000, false);
+	WIRE_UNTIL(&p.w, p.w.count == 1 && p.w.served[0].body == 1000);
+	break_off(&p, 0, RESET);
+	WIRE_UNTIL(&p.w, p.w.count == 2);
+	write_text(s.stream, text + 1000, 2000, true);
+	WIRE_UNTIL(&p.w, p.w.served[1].what & H2_END);
+	assert_int_equal(p.w.served[1].body, 3000);
+	assert_memory_equal(p.w.served[1].text, text, 3000);
+	succeed(&p, 1);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
+
+	rules(&p)->body_bytes = 1500;
+	ask(&p, &s, "PUT", NULL, false);
+	write_text(s.stream, text, 2000, false);
+	WIRE_UNTIL(&p.w, p.w.count == 3 && p.w.served[2].body == 2000);
+	break_off(&p, 2, RESET);
+	WIRE_UNTIL(&p.w, s.status);
+	assert_int_equal(s.status, 502);
+	assert_int_equal(p.w.count, 3);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	proxy_end(&p);
+}
+
+/* Once the client has heard the beginning of an answer, there is no other one. */
+static void an_answer_that_began_is_not_begun_again(void **state)
+{
+	struct h2_field ok = wire_field(":status", "200");
+	struct proxy p;
+	struct seen s;
+
+	proxy_start_two(&p, FEATURE);
+	p.w.silent = true;
+	ask(&p, &s, "GET", NULL, true);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	h2_respond(p.w.served[0].stream, &ok, 1, false);
+	write_text(p.w.served[0].stream, "half", 4, false);
+	WIRE_UNTIL(&p.w, s.body == 4);
+	break_off(&p, 0, RESET);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_false(s.what & H2_END);
+	assert_int_not_equal(s.fault, FAULT_NONE);
+	assert_int_equal(p.w.count, 1);
+	proxy_end(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(tries_and_budget_end_it),
+		cmocka_unit_test(a_body_is_repeated_whole_or_not_at_all), cmocka_unit_test(an_answer_that_began_is_not_begun_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/* What an endpoint may say, and when: its SETTINGS, its limits, its streams. */
+#include "proxy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../../src/datacenter/pool.h"
+#include "../../src/http2/h2_private.h"
+
+#define SOCKET "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    connect: true\n"
+
+static const uint8_t ok[] = { 0x88 }, early_hints[] = { 8, 3, '1', '0', '3' };
+static const uint8_t connects[] = { 0, 8, 0, 0, 0, 1 };
+
+static struct h2_stream *ask(struct proxy *p, struct seen *s, const struct h2_field *field, size_t n, bool end)
+{
+	enum fault why;
+
+	memset(s, 0, sizeof(*s));
+	s->stream = h2_request(p->w.up, field, n, end, s, &why);
+	assert_non_null(s->stream);
+	wire_turn(&p->w, 1);
+	return s->stream;
+}
+
+static void ask_socket(struct proxy *p, struct seen *s)
+{
+	struct h2_field f[5] = { wire_field(":method", "CONNECT"), wire_field(":protocol", "websocket"), wire_field(":scheme", "http"),
+				 wire_field(":path", "/"), wire_field(":authority", "test") };
+
+	ask(p, s, f, 5, false);
+}
+
+static struct h2_session *link_of(struct proxy *p)
+{
+	struct list *node = list_first(&p->worker.pool->ctx.sessions);
+
+	assert_non_null(node);
+	return h2_session_from_node(node);
+}
+
+static void reset_with(struct proxy *p, uint32_t id, uint8_t code)
+{
+	const uint8_t payload[4] = { 0, 0, 0, code };
+
+	raw_frame(&p->w, 3, 0, id, payload, sizeof(payload));
+}
+
+/* ---- extended CONNECT before the SETTINGS ---- */
+
+static void connect_waits_for_settings(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len;
+
+	proxy_start(&p, SOCKET, true);
+	p.mute = true;
+	ask_socket(&p, &s);
+	WIRE_UNTIL(&p.w, p.w.raw >= 0);
+	wire_turn(&p.w, 20);
+	assert_null(raw_find(&p.w, 1, &id, &len));
+	assert_int_equal(s.what, 0);
+	raw_frame(&p.w, 4, 0, 0, connects, sizeof(connects));
+	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+	raw_frame(&p.w, 1, 4, id, ok, sizeof(ok));
+	WIRE_UNTIL(&p.w, s.what & H2_HEAD);
+	assert_int_equal(s.status, 200);
+	h2_reset(s.stream, H2_ERR_CANCEL, FAULT_CLIENT_GONE);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	proxy_end(&p);
+}
+
+static void connect_is_refused_by_settings(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len;
+
+	proxy_start(&p, SOCKET, true);
+	p.mute = true;
+	ask_socket(&p, &s);
+	WIRE_UNTIL(&p.w, p.w.raw >= 0);
+	wire_turn(&p.w, 5);
+	raw_frame(&p.w, 4, 0, 0, NULL, 0);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 502);
+	assert_null(raw_find(&p.w, 1, &id, &len));
+	proxy_end(&p);
+}
+
+/* The client leaves meanwhile: nothing is sent for it later, nothing is kept. */
+static void connect_is_given_up(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len;
+
+	proxy_start(&p, SOCKET, true);
+	p.mute = true;
+	ask_socket(&p, &s);
+	WIRE_UNTIL(&p.w, p.w.raw >= 0);
+	h2_reset(s.stream, H2_ERR_CANCEL, FAULT_CLIENT_GONE);
+	WIRE_UNTIL(&p.w, (s.what & H2_CLOSED) && !p.worker.exchanges);
+	raw_frame(&p.w, 4, 0, 0, connects, sizeof(connects));
+	wire_turn(&p.w, 20);
+	assert_null(raw_find(&p.w, 1, &id, &len));
+	proxy_end(&p);
+}
+
+static void connect_outlives_no_connection(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	proxy_start(&p, SOCKET, true);
+	p.mute = true;
+	ask_socket(&p, &s);
+	WIRE_UNTIL(&p.w, p.w.raw >= 0);
+	wire_turn(&p.w, 5);
+	net_listener_destroy(p.listener);
+	p.listener = NULL;
+	unlink(p.path);
+	close(p.w.raw);
+	p.w.raw = -1;
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 503);
+	assert_int_equal(s.fault, FAULT_NONE);
+	proxy_end(&p);
+}
+
+/* ---- stream ids ---- */
+
+/* A connection's last stream id is used like any other; then it goes, with what it still
+ * carries, and the next request opens another. */
+static void last_id_retires_a_connection(void **state)
+{
+	struct proxy p;
+	struct seen first, last, next;
+	struct h2_session *old;
+
+	proxy_start(&p, "", false);
+	((struct conf *)(uintptr_t)p.worker.snap->conf)->limits.upstream_connections = 1;
+	p.w.silent = true;
+	wire_get(&p.w, &first, "GET", "/first", true);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	old = link_of(&p);
+	assert_int_equal(nghttp2_session_set_next_stream_id(old->ng, INT32_MAX), 0);
+	wire_get(&p.w, &last, "POST", "/last", true);
+	WIRE_UNTIL(&p.w, p.w.count == 2);
+	wire_get(&p.w, &next, "POST", "/next", true);
+	WIRE_UNTIL(&p.w, p.w.count == 3);
+	assert_int_equal(p.worker.pool->links, 2);
+	while (p.w.count--) {
+		static struct h2_field f;
+
+		f = wire_field(":status", "200");
+		h2_respond(p.w.served[p.w.count].stream, &f, 1, true);
+	}
+	WIRE_UNTIL(&p.w, (first.what & last.what & next.what & H2_CLOSED) && p.worker.pool->links == 1);
+	assert_int_equal(first.status, 200);
+	assert_int_equal(last.status, 200);
+	assert_int_equal(next.status, 200);
+	proxy_end(&p);
+}
+
+/* ---- unsaid requests ---- */
+
+/* A session whose peer allows `streams`, said before anything was asked of it. */
+static void tight_server(struct wire *w, uint8_t streams)
+{
+	const uint8_t limit[6] = { 0, 3, 0, 0, 0, streams };
+	int fd[2];
+
+	wire_init(w);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	w->raw = fd[1];
+	raw_frame(w, 4, 0, 0, limit, sizeof(limit));
+	w->up = h2_adopt(&w->client, fd[0], w);
+	assert_non_null(w->up);
+}
+
+static void request(struct wire *w, struct seen *s)
+{
+	struct h2_field f[4] = { wire_field(":method", "POST"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/") };
+	enum fault why;
+
+	memset(s, 0, sizeof(*s));
+	s->stream = h2_request(w->up, f, 4, false, s, &why);
+	assert_non_null(s->stream);
+}
+
+/* The endpoint allows one stream; what waits behind it in the codec is over as soon as
+ * it is given up, and never said. */
+static void unsaid_request_is_forgotten(void **state)
+{
+	struct wire w;
+	struct seen first, second;
+	uint32_t id, len;
+
+	tight_server(&w, 1);
+	request(&w, &first);
+	request(&w, &second);
+	WIRE_UNTIL(&w, raw_find(&w, 1, &id, &len));
+	wire_turn(&w, 5);
+	h2_reset(second.stream, H2_ERR_CANCEL, FAULT_CLIENT_GONE);
+	WIRE_UNTIL(&w, second.what & H2_CLOSED);
+	assert_int_equal(second.fault, FAULT_CLIENT_GONE);
+	assert_int_equal(h2_session_streams(w.up), 1);
+	w.have = 0;
+	raw_frame(&w, 1, 5, id, ok, sizeof(ok));
+	WIRE_UNTIL(&w, first.what & H2_HEAD);
+	h2_reset(first.stream, H2_ERR_CANCEL, FAULT_CLIENT_GONE);
+	WIRE_UNTIL(&w, first.what & H2_CLOSED);
+	wire_turn(&w, 5);
+	assert_null(raw_find(&w, 1, &id, &len));
+	wire_end(&w);
+}
+
+/* An endpoint that takes no stream at all is not waited for. */
+static void no_streams_at_all(void **state)
+{
+	struct wire w;
+	struct seen s;
+	uint32_t id, len;
+
+	tight_server(&w, 0);
+	request(&w, &s);
+	WIRE_UNTIL(&w, s.what & H2_CLOSED);
+	assert_int_equal(s.fault, FAULT_UPSTREAM_FULL);
+	assert_null(raw_find(&w, 1, &id, &len));
+	wire_end(&w);
+}
+
+/* ---- what may be tried again ---- */
+
+/* REFUSED_STREAM from an endpoint that has begun to answer is a lie, and a POST is not
+ * sent again on its word (RFC 9113 8.7). */
+static void refused_after_an_answer(void **state)
+{
+	static const uint8_t *const head[] = { early_hints, ok };
+	static const size_t size[] = { sizeof(early_hints), sizeof(ok) };
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		uint8_t both[64] = { 0, 0, (uint8_t)size[i], 1, 4, 0, 0, 0, 1 };
+		static const uint8_t reset[13] = { 0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7 };
+
+		memcpy(both + 9, head[i], size[i]);
+		memcpy(both + 9 + size[i], reset, sizeof(reset));
+		proxy_start(&p, "", true);
+		wire_get(&p.w, &s, "POST", "/", true);
+		WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+		p.w.have = 0;
+		raw_send(&p.w, both, 9 + size[i] + sizeof(reset));
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(s.status, 502);
+		wire_turn(&p.w, 10);
+		assert_null(raw_find(&p.w, 1, &id, &len));
+		proxy_end(&p);
+	}
+}
+
+/* Said before anything else it is believed. */
+static void refused_unread(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len;
+
+	proxy_start(&p, "", true);
+	wire_get(&p.w, &s, "POST", "/", true);
+	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+	p.w.have = 0;
+	reset_with(&p, id, 7);
+	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+	raw_frame(&p.w, 1, 5, id, ok, sizeof(ok));
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
+	proxy_end(&p);
+}
+
+/* A session given up for our own want of memory may have had its requests processed. */
+static void no_memory_is_no_refusal(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len;
+
+	proxy_start(&p, "", true);
+	wire_get(&p.w, &s, "POST", "/", true);
+	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+	h2_close(link_of(&p), FAULT_NO_MEMORY);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 503);
+	assert_int_equal(s.fault, FAULT_NONE);
+	assert_int_equal(p.worker.pool->links, 0);
+	proxy_end(&p);
+}
+
+/* So may those of one whose output the endpoint let pile up; the client hears of the endpoint. */
+static void full_output_is_the_endpoints(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len;
+
+	proxy_start(&p, "", true);
+	wire_get(&p.w, &s, "POST", "/", true);
+	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+	h2_close(link_of(&p), FAULT_OUTPUT_FULL);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 502);
+	proxy_end(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(connect_waits_for_settings), cmocka_unit_test(connect_is_refused_by_settings),
+		cmocka_unit_test(connect_is_given_up), cmocka_unit_test(connect_outlives_no_connection),
+		cmocka_unit_test(last_id_retires_a_connection), cmocka_unit_test(unsaid_request_is_forgotten), cmocka_unit_test(no_streams_at_all),
+		cmocka_unit_test(refused_after_an_answer), cmocka_unit_test(refused_unread),
+		cmocka_unit_test(no_memory_is_no_refusal), cmocka_unit_test(full_output_is_the_endpoints),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Exchanges that wait, on a clock of the test's own: for recent state (the linker gives us
+ * cache_get), for hours between two events, and across a new configuration.
+ */
+#include "proxy.h"
+
+#include "firebreak/net.h"
+
+#include <stdlib.h>
+
+void __wrap_cache_get(struct cache *k, const struct cache_key *key, uint32_t cap_s, int64_t wall_ns, struct arena *arena,
+		      cache_done done, void *user);
+void __wrap_cache_forget(struct cache *k, void *user);
+
+/* The look-up under way: brought back when the test says so. */
+static struct {
+	cache_done done;
+	void *user;
+} look;
+
+void __wrap_cache_get(struct cache *k, const struct cache_key *key, uint32_t cap_s, int64_t wall_ns, struct arena *arena,
+		      cache_done done, void *user)
+{
+	assert_null(look.done);
+	look.done = done;
+	look.user = user;
+}
+
+void __wrap_cache_forget(struct cache *k, void *user)
+{
+	if (look.user == user)
+		memset(&look, 0, sizeof(look));
+}
+
+static void look_ends(struct cache_answer *found)
+{
+	cache_done done = look.done;
+	void *user = look.user;
+
+	memset(&look, 0, sizeof(look));
+	if (done)
+		done(user, found);
+}
+
+static int64_t now = 1000 * CLOCK_SEC;
+
+static void pass_time(struct proxy *p, int64_t ns)
+{
+	int i;
+
+	now += ns;
+	clock_fake(now, now);
+	for (i = 0; i < 4; i++)
+		net_loop_turn(p->w.loop, 0);
+}
+
+#define KEPT \
+	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 2s\n    body_limit: 1000B\n" \
+	"    state: { keep: true, shared: true }\n"
+
+/* A read whose only way is recent state, and that is being looked for. */
+static void start_looking(struct proxy *p, struct seen *s, bool end)
+{
+	pass_time(p, 0);
+	p->worker.live.degrade.any_datacenter = false;
+	p->w.silent = true;
+	wire_get(&p->w, s, "GET", "/a", end);
+	WIRE_UNTIL(&p->w, look.done);
+}
+
+static void begin(struct proxy *p, const char *features)
+{
+	memset(&look, 0, sizeof(look));
+	clock_fake(now, now);
+	proxy_start(p, features, false);
+}
+
+/* Finds what is looked for in the very turn in which the exchange has had its answer. */
+static void find_too_late(void *arg)
+{
+	struct cache_answer found = { .status = 200 };
+	struct proxy *p = arg;
+
+	if (look.user && ((struct xchg *)look.user)->state == XCHG_ANSWERED)
+		look_ends(&found);
+	p->hook(p);
+}
+
+/* What is found after the refusal has no stream to go to. */
+static void too_large_while_looking(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p, KEPT);
+	net_loop_hook(p.w.loop, find_too_late, &p);
+	start_looking(&p, &s, false);
+	proxy_write(s.stream, 2000, false);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 413);
+	assert_int_equal(s.fault, FAULT_NONE);
+	proxy_end(&p);
+}
+
+static void client_leaves_while_looking(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p, KEPT);
+	start_looking(&p, &s, true);
+	h2_reset(s.stream, H2_ERR_CANCEL, FAULT_CLIENT_RESET);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	WIRE_UNTIL(&p.w, !p.worker.exchanges);
+	assert_null(look.done);
+	proxy_end(&p);
+}
+
+/* The look-up takes longer than the feature's timeout, and a datacenter comes back
+ * meanwhile: its silence has an end all the same. */
+static void attempt_after_a_long_look(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p, KEPT);
+	start_looking(&p, &s, true);
+	pass_time(&p, 3 * CLOCK_SEC);
+	p.worker.live.degrade.any_datacenter = true;
+	look_ends(NULL);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	pass_time(&p, CLOCK_SEC);
+	assert_int_equal(s.status, 0);
+	pass_time(&p, 2 * CLOCK_SEC);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 503); /* and nothing recent either */
+	proxy_end(&p);
+}
+
+/* ---- a new configuration ---- */
+
+#define FIRST  "  - name: first\n    tier: core\n    routes: [\"/first\"]\n"
+#define SECOND "  - name: second\n    tier: core\n    routes: [\"/second\"]\n"
+
+/* An operator's word is over a feature, not over a place in a table: where the second one
+ * was, there is the first now. */
+static void words_follow_their_feature(void **state)
+{
+	static const struct { bool first_off; int status; } expected[] = { { true, 200 }, { false, 503 } };
+	struct proxy p;
+	struct seen s;
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		begin(&p, FIRST SECOND);
+		p.w.silent = true;
+		wire_get(&p.w, &s, "GET", "/second", true);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		proxy_reload(&p, SECOND FIRST);
+		p.worker.live.degrade.word[expected[i].first_off] = DEGRADE_OFF;
+		p.w.silent = false;
+		h2_reset(p.w.served[0].stream, H2_ERR_REFUSED_STREAM, FAULT_OVERLOADED);
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(s.status, expected[i].status);
+		proxy_end(&p);
+	}
+}
+
+/* A feature that is gone is one nobody named. */
+static void words_of_a_feature_that_is_gone(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p, FIRST SECOND);
+	p.w.silent = true;
+	wire_get(&p.w, &s, "GET", "/second", true);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	proxy_reload(&p, FIRST);
+	p.worker.live.degrade.word[1] = DEGRADE_OFF; /* "unnamed" */
+	h2_reset(p.w.served[0].stream, H2_ERR_REFUSED_STREAM, FAULT_OVERLOADED);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 503);
+	proxy_end(&p);
+}
+
+static uint64_t served_by(struct proxy *p, unsigned datacenter)
+{
+	struct tm_worker *tm = &p->worker.part->tm;
+
+	return tm->exchange[0][TM_SERVED][datacenter] + tm->exchange[0][TM_FAILED_OVER][datacenter];
+}
+
+#define BEFORE_B(list) list "]\n  - name: b\n    endpoints: ["
+
+/* The endpoint asked is the second of all, in datacenter "b". When it answers, fails, or the
+ * client has left, there is no second one any more, or it is another: what happened is
+ * counted under the right name or not at all. */
+static void endpoints_are_others(void **state)
+{
+	static const struct { const char *first; unsigned datacenter; } then[] = {
+		{ "", CONF_MAX_DATACENTERS }, { BEFORE_B("\"unix:/nowhere\", \"unix:/other\""), 1 },
+	};
+	struct board_evidence before;
+	uint64_t counted;
+	struct proxy p;
+	struct seen s;
+	int i;
+
+	for (i = 0; i < 6; i++) {
+		begin(&p, "");
+		p.first = BEFORE_B("\"unix:/nowhere\"");
+		proxy_reload(&p, "");
+		p.w.silent = true;
+		wire_get(&p.w, &s, "GET", "/", true);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		p.first = then[i % 2].first;
+		proxy_reload(&p, "");
+		pass_time(&p, 10 * CLOCK_MS); /* an answer that took no time teaches nothing */
+		before = p.worker.part->endpoint[1];
+		counted = served_by(&p, then[i % 2].datacenter);
+		if (i < 2)
+			h2_respond(p.w.served[0].stream, proxy_ok, 1, true);
+		else if (i < 4)
+			h2_reset(p.w.served[0].stream, H2_ERR_INTERNAL, FAULT_OVERLOADED);
+		else
+			h2_reset(s.stream, H2_ERR_CANCEL, FAULT_CLIENT_RESET);
+		p.w.silent = false;
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		WIRE_UNTIL(&p.w, !p.worker.exchanges);
+		assert_int_equal(s.status, i < 4 ? 200 : 0);
+		if (i < 2)
+			assert_int_equal(served_by(&p, then[i].datacenter) - counted, 1);
+		if (i < 2 || i >= 4)
+			assert_memory_equal(&before, &p.worker.part->endpoint[1], sizeof(before));
+		proxy_end(&p);
+	}
+}
+
+/* ---- hours ---- */
+
+#define FEED "  - name: feed\n    tier: core\n    routes: [\"/**\"]\n    long_lived: true\n    timeout: 2s\n    stream_idle: 15m\n"
+
+/* Server-sent events: one every ten minutes, for six hours; then none. */
+static void events_for_hours(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	int i, k;
+
+	begin(&p, FEED);
+	p.w.silent = true;
+	wire_get(&p.w, &s, "GET", "/events", true);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	h2_respond(p.w.served[0].stream, proxy_ok, 1, false);
+	for (i = 0; i < 36; i++) {
+		for (k = 0; k < 20; k++)
+			pass_time(&p, 30 * CLOCK_SEC);
+		assert_false(s.what & H2_CLOSED);
+		proxy_write(p.w.served[0].stream, 10, false);
+		WIRE_UNTIL(&p.w, s.body == 10u * (unsigned)(i + 1));
+	}
+	for (k = 0; k < 29; k++)
+		pass_time(&p, 30 * CLOCK_SEC);
+	assert_false(s.what & H2_CLOSED);
+	for (k = 0; k < 4; k++)
+		pass_time(&p, 30 * CLOCK_SEC);
+	assert_true(s.what & H2_CLOSED);
+	assert_int_equal(s.error_code, H2_ERR_CANCEL);
+	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_CLOSED);
+	proxy_end(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(too_large_while_looking), cmocka_unit_test(client_leaves_while_looking),
+		cmocka_unit_test(attempt_after_a_long_look), cmocka_unit_test(words_follow_their_feature),
+		cmocka_unit_test(words_of_a_feature_that_is_gone), cmocka_unit_test(endpoints_are_others),
+		cmocka_unit_test(events_for_hours),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
