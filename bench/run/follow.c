@@ -190,7 +190,8 @@ static void take_end(struct follower *f, struct h2_stream *st)
 	struct sample_log *log = f->g->a->log;
 	bool ours = f->connection->ours || f->g->stopping;
 
-	record(f, OUTCOME_FAILED, 0, SAMPLE_NOWHERE); /* where no head came */
+	if (!ours) /* a connection that we gave up ourselves has failed nobody */
+		record(f, OUTCOME_FAILED, 0, SAMPLE_NOWHERE); /* where no head came */
 	if (f->opened)
 		atomic_fetch_sub_explicit(&log->open_streams, 1, memory_order_relaxed);
 	if (f->opened && !ours)
