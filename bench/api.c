@@ -217,6 +217,18 @@ static void profile(struct call *c)
 }
 
 /* The same for everybody. */
+static void answer_public(struct call *c, struct buf *b, bool ok)
+{
+	if (!ok) {
+		answer_json(c, 200, b, false);
+		return;
+	}
+	call_head(c, 200);
+	call_field(c, "content-type", "application/json", 16);
+	call_field(c, "cache-control", "public, max-age=5", 17);
+	call_answer(c, b);
+}
+
 static void shopping(struct call *c)
 {
 	struct buf b = { 0 };
@@ -225,24 +237,15 @@ static void shopping(struct call *c)
 
 	for (i = 0; ok && i < 20; i++)
 		ok = json_put(&b, "%s{\"item\":%d,\"name\":\"thing number %d\",\"price\":%d}", i ? "," : "", i, i, 100 + 37 * i);
-	ok = ok && json_put(&b, "]}");
-	if (!ok) {
-		answer_json(c, 200, &b, false);
-		return;
-	}
-	call_head(c, 200);
-	call_field(c, "content-type", "application/json", 16);
-	call_field(c, "cache-control", "public, max-age=5", 17);
-	call_answer(c, &b);
+	answer_public(c, &b, ok && json_put(&b, "]}"));
 }
 
 /* A public page of one of the many services beside the messenger: the portal, maps, mail. */
 static void app(struct call *c)
 {
 	struct buf b = { 0 };
-	bool ok = json_put(&b, "{\"app\":") && json_text(&b, c->param[0].p, c->param[0].len) && json_put(&b, "}");
 
-	answer_json(c, 200, &b, ok);
+	answer_public(c, &b, json_put(&b, "{\"app\":") && json_text(&b, c->param[0].p, c->param[0].len) && json_put(&b, "}"));
 }
 
 static void healthz(struct call *c)

@@ -12,7 +12,7 @@
 static const struct {
 	const char *route, *more;
 } verbs[VERB_COUNT] = {
-#define KEPT "    identity: bearer\n    state: { keep: true }\n"
+#define KEPT "    state: { keep: true }\n"
 #define OPEN "    state: { keep: true, shared: true }\n"
 	[VERB_SEND] = { "POST /v1/rooms/{room}/messages", "    idempotency: idempotency-key\n" },
 	[VERB_RECENT] = { "GET /v1/rooms/{room}/messages", KEPT },
@@ -88,13 +88,14 @@ static void write_features(const struct cast *c, FILE *f)
 			fprintf(f, "    routes: [\"%s\"]\n", route);
 		else
 			fprintf(f, "    routes: [\"GET %.*s\"]\n", (int)strcspn(t->path, "?"), t->path);
-		fprintf(f, "%s", verbs[t->does].more);
+		/* Users keep to a datacenter: by their address they would all be one. */
+		fprintf(f, "    identity: bearer\n%s", verbs[t->does].more);
 	}
 	/* Event streams are held beside the features' requests. */
 	for (i = 0; i < s->features && s->feature[i].does != VERB_EVENTS; i++)
 		;
 	if (s->event_streams && i == s->features)
-		fprintf(f, "  - name: events\n    tier: core\n    routes: [\"%s\"]\n%s", verbs[VERB_EVENTS].route, verbs[VERB_EVENTS].more);
+		fprintf(f, "  - name: events\n    tier: core\n    routes: [\"%s\"]\n    identity: bearer\n%s", verbs[VERB_EVENTS].route, verbs[VERB_EVENTS].more);
 }
 
 static void write_rest(const struct cast *c, FILE *f)

@@ -20,8 +20,8 @@ struct timeline {
 	struct cast *cast;
 	int64_t start;
 	struct net_timer timer;
-	unsigned next;                    /* event */
-	bool in_force[SCENARIO_EVENTS];   /* faults, by event */
+	unsigned next;                      /* event */
+	uint64_t in_force[SCENARIO_EVENTS]; /* endpoints on which an event's fault is in force */
 	struct watch *watch;
 	char mode[32], states[SCENARIO_DATACENTERS][24];
 	char force[256], trouble[300];
@@ -81,7 +81,7 @@ static void on_looked(void *arg)
 
 /* ---- events ---- */
 
-/* A fault healed, or put in force anew, is no longer in force as it was. */
+/* A fault healed, or put in force anew, is no longer in force there as it was. */
 static void end_earlier(struct timeline *t, const struct scenario_event *e)
 {
 	const struct scenario_event *old;
@@ -89,8 +89,8 @@ static void end_earlier(struct timeline *t, const struct scenario_event *e)
 
 	for (i = 0; i < t->next; i++) {
 		old = &t->s->event[i];
-		if (old->fault == e->fault && old->datacenter == e->datacenter && !(old->endpoints & ~e->endpoints))
-			t->in_force[i] = false;
+		if (old->fault == e->fault && old->datacenter == e->datacenter)
+			t->in_force[i] &= ~e->endpoints;
 	}
 }
 
@@ -117,7 +117,8 @@ static void carry_out(struct timeline *t, const struct scenario_event *e)
 	} else {
 		ok = cast_fault(t->cast, e, why);
 		end_earlier(t, e);
-		t->in_force[e - t->s->event] = ok && e->action == ACTION_FAULT && e->fault != SFAULT_CUT;
+		if (ok && e->action == ACTION_FAULT && e->fault != SFAULT_CUT)
+			t->in_force[e - t->s->event] = e->endpoints;
 		print_force(t);
 		note(t, e->action == ACTION_FAULT ? 'f' : 'h', e->label);
 	}
