@@ -22,10 +22,11 @@
 #include "live.h"
 #include "summary.h"
 
-#define BEGIN    (500 * CLOCK_MS) /* from the fork until the first request: connections open */
-#define LATE_MS  10.0             /* p99 of the generator's own lateness in a valid run */
-#define SETTLE   (10 * CLOCK_SEC) /* for what was accepted for later to arrive */
-#define REASKED  200              /* event streams asked for again: records to keep, each */
+#define BEGIN       (500 * CLOCK_MS) /* from the fork until the first request: connections open */
+#define LATE_MS     10.0             /* p99 of the generator's own lateness in a valid run */
+#define SETTLE      (10 * CLOCK_SEC) /* for what was accepted for later to arrive */
+#define CLOSED_RATE 600000 /* requests per second and generator in closed loop that there is room for */
+#define REASKED     200              /* event streams asked for again: records to keep, each */
 
 struct conductor;
 
@@ -62,7 +63,7 @@ struct conductor {
 
 static uint64_t records_of_one(const struct scenario *s)
 {
-	double whole = s->closed ? fmin(SCENARIO_SAMPLES_MAX, (double)s->duration / 1e9 * 200000) : pace_total(s);
+	double whole = s->closed ? fmin(SCENARIO_SAMPLES_MAX, (double)s->duration / 1e9 * CLOSED_RATE * s->threads) : pace_total(s);
 
 	/* Poisson counts differ from what is expected: six deviations are never seen. */
 	return (uint64_t)((whole + 6 * sqrt(whole)) / s->threads) + (uint64_t)s->event_streams * REASKED + 1000;

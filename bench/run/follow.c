@@ -58,10 +58,9 @@ static void record(struct follower *f, enum outcome o, int status, uint8_t datac
 
 /* ---- asking ---- */
 
-static bool ask(struct follower *f)
+static bool submit(struct follower *f, struct connection *c)
 {
 	const struct generator_args *a = f->g->a;
-	struct connection *c = f->slot->now;
 	const struct h2_field field[] = {
 		FIELD(":method", "GET", 3, 0),
 		FIELD(":scheme", a->tls ? "https" : "http", a->tls ? 5 : 4, 0),
@@ -73,11 +72,18 @@ static bool ask(struct follower *f)
 	};
 	enum fault why;
 
+	f->st = h2_request(c->session, field, f->last_id ? 7 : 6, true, f, &why);
+	return f->st;
+}
+
+static bool ask(struct follower *f)
+{
+	struct connection *c = f->slot->now;
+
 	if (!c || c->leaving || !h2_session_open(c->session) || !h2_session_room(c->session))
 		return false;
 	snprintf(f->last, sizeof(f->last), "%llu", (unsigned long long)f->last_id);
-	f->st = h2_request(c->session, field, f->last_id ? 7 : 6, true, f, &why);
-	if (!f->st)
+	if (!submit(f, c))
 		return false;
 	f->connection = c;
 	c->followers++;

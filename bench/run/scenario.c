@@ -119,6 +119,7 @@ static void check_shares(struct reader *r, const struct node *list, const struct
 static void read_features(struct reader *r, const struct node *list)
 {
 	struct scenario *s = r->s;
+	size_t before = conf_errors_count(r->errors);
 	struct shares all = { 0 };
 	struct scenario_feature *f;
 	const struct node *n;
@@ -137,7 +138,7 @@ static void read_features(struct reader *r, const struct node *list)
 		check_feature(r, n, f);
 		events = events || f->does == VERB_EVENTS;
 	}
-	if (!list)
+	if (!list || conf_errors_count(r->errors) > before) /* what was not read would be missed */
 		return;
 	check_shares(r, list, &all);
 	if (s->event_streams && !events)
