@@ -49,7 +49,10 @@ enum h2_token {
 	H2_TOKEN_COUNT
 };
 enum h2_token h2_token(const char *name, size_t len);
-const char *h2_token_name(enum h2_token t);
+extern const struct h2_name {
+	const char *text;
+	size_t len;
+} h2_names[H2_TOKEN_COUNT]; /* by token; H2_OTHER's is empty */
 
 /* A header field. The layout is the codec's, so that arrays are submitted as they
  * are. Bytes stay where they are until the stream has closed: keep them in a
@@ -64,7 +67,11 @@ struct h2_field {
 #define H2_FIELD_SENSITIVE 1 /* never indexed by HPACK: unique or secret values */
 
 /* A field of ours under a known name; the value must outlive the stream. */
-struct h2_field h2_field(enum h2_token t, const char *value, size_t len);
+static inline struct h2_field h2_field(enum h2_token t, const char *value, size_t len)
+{
+	return (struct h2_field){ .name = (const uint8_t *)h2_names[t].text, .name_len = h2_names[t].len,
+				  .value = (const uint8_t *)value, .value_len = len, .flags = H2_FIELD_KEEP, .token = (uint8_t)t };
+}
 
 /* A complete header block or trailers. */
 struct h2_head {

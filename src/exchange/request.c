@@ -426,15 +426,19 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 	return fw.failed ? FAULT_NO_MEMORY : add_ours(x, &fw);
 }
 
+/* The worker's next id; then that one more, in hexadecimal and within its last eight
+ * digits: the first eight are the worker's own. */
 static void make_id(struct xchg *x)
 {
-	static const char hex[] = "0123456789abcdef";
-	uint64_t v = (uint64_t)x->w->id_prefix << 32 | x->w->id_next++;
+	char *next = x->w->id;
 	int i;
 
-	for (i = 15; i >= 0; i--, v >>= 4)
-		x->id[i] = hex[v & 15];
-	x->id[16] = '\0';
+	memcpy(x->id, next, sizeof(x->id));
+	for (i = 15; i >= 8; i--) {
+		next[i] = (char)(next[i] == '9' ? 'a' : next[i] == 'f' ? '0' : next[i] + 1);
+		if (next[i] != '0')
+			break;
+	}
 }
 
 enum fault request_read(struct xchg *x)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -247,8 +248,14 @@ static void on_command(void *arg)
 
 static bool seed(struct worker *w)
 {
-	return crypt_init() && crypt_random(&w->random, sizeof(w->random)) && (w->random |= 1) &&
-	       crypt_random(&w->hash_seed, sizeof(w->hash_seed)) && crypt_random(&w->id_prefix, sizeof(w->id_prefix));
+	uint32_t own;
+
+	if (!crypt_init() || !crypt_random(&w->random, sizeof(w->random)) || !crypt_random(&w->hash_seed, sizeof(w->hash_seed)) ||
+	    !crypt_random(&own, sizeof(own)))
+		return false;
+	w->random |= 1;
+	snprintf(w->id, sizeof(w->id), "%08x00000000", own);
+	return true;
 }
 
 static bool start(struct worker *w, const struct xchg_worker_args *args)

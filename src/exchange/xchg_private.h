@@ -89,7 +89,7 @@ struct worker {
 	struct budget budget;
 	uint64_t random;              /* xorshift state: jitter and choice, not secrets */
 	uint64_t hash_seed;
-	uint32_t id_prefix, id_next;  /* request ids */
+	char id[17];                  /* of the next request: 16 hexadecimal digits */
 	const unsigned char *secret, *ticket_key;
 	int command_fd;
 	const int *listen_fd;

@@ -67,13 +67,13 @@ static bool head_add(struct h2_stream *st, struct h2_head *h, const uint8_t *nam
 		return false;
 	memcpy(copy, value, value_len);
 	f = &h->field[h->count++];
-	*f = (struct h2_field){
-		.name = (const uint8_t *)h2_token_name(token), .value = copy, .name_len = name_len, .value_len = value_len,
-		.flags = H2_FIELD_KEEP | (sensitive ? H2_FIELD_SENSITIVE : 0), .token = (uint8_t)token,
-	};
+	*f = h2_field(token, (char *)copy, value_len);
+	if (sensitive)
+		f->flags |= H2_FIELD_SENSITIVE;
 	if (!token) {
 		memcpy(copy + value_len, name, name_len);
 		f->name = copy + value_len;
+		f->name_len = name_len;
 	}
 	return true;
 }

@@ -71,6 +71,7 @@ static void start_worker(struct proxy *p, const struct conf *conf)
 	w->loop = p->w.loop;
 	w->secret = secret;
 	w->random = 1;
+	memcpy(w->id, "0123456700000000", sizeof(w->id));
 	w->snap = snapshot_create(conf, secret, why);
 	assert_non_null(w->snap);
 	((struct conf *)(uintptr_t)conf)->generation = 1;

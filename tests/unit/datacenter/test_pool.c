@@ -46,10 +46,7 @@ static struct h2_field request_fields[4];
 
 static struct h2_field field(enum h2_token t, const char *value)
 {
-	const char *name = h2_token_name(t);
-
-	return (struct h2_field){ .name = (const uint8_t *)name, .name_len = strlen(name), .value = (const uint8_t *)value,
-				  .value_len = strlen(value), .flags = H2_FIELD_KEEP, .token = (uint8_t)t };
+	return h2_field(t, value, strlen(value));
 }
 
 static enum fault ask_tried(struct ask *a, uint64_t hash, uint64_t tried)
