@@ -67,6 +67,12 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	log_event(LOG_LEVEL_INFO, "config.applied", NULL);
 }
 
+/* The configuration in force, or the one about to be. */
+static uint64_t newest(const struct worker *w)
+{
+	return (w->pending ? w->pending : w->snap)->conf->generation;
+}
+
 static void take_config(struct worker *w, struct proc_message m)
 {
 	struct conf_errors *errors = conf_errors_create();
@@ -224,7 +230,10 @@ static void on_command(void *arg)
 		case PROC_NONE:
 			return;
 		case PROC_CONFIG:
-			take_config(w, m);
+			if (m.number > newest(w)) /* or sent again while it was late */
+				take_config(w, m);
+			else if (m.fd >= 0)
+				close(m.fd);
 			break;
 		case PROC_REOPEN:
 			log_reopen();
