@@ -434,6 +434,12 @@ static void on_attempt_closed(struct xchg *x)
 	x->down->tunnel = false; /* nobody is there for the rest */
 }
 
+/* The endpoint has fallen silent: nothing is lost by asking another. */
+static bool movable(const struct xchg *x)
+{
+	return x->state == XCHG_WAITING && !(x->replay_lost && x->down->received);
+}
+
 void xchg_on_up(struct h2_stream *st, uint32_t what)
 {
 	struct xchg *x = st->user;
@@ -449,6 +455,11 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		}
 		if ((what & H2_CLOSED) && st != x->up)
 			h2_release(&st);
+		settle(x);
+		return;
+	}
+	if ((what & H2_SILENT) && !(what & (H2_HEAD | H2_CLOSED)) && movable(x)) {
+		attempt_failed(x, FAULT_UPSTREAM_SILENT);
 		settle(x);
 		return;
 	}

@@ -560,6 +560,15 @@ bool h2_session_spent(const struct h2_session *s)
 	return s->ng && nghttp2_session_get_next_stream_id(s->ng) > INT32_MAX;
 }
 
+void h2_silent(struct h2_session *s)
+{
+	struct list *node;
+
+	for (node = s->streams.next; node != &s->streams; node = node->next)
+		stream_ready(list_entry(node, struct h2_stream, node), H2_SILENT);
+	session_dispatch(s);
+}
+
 int64_t h2_ping(struct h2_session *s)
 {
 	if (s->closing || !s->ng || s->ping_sent)

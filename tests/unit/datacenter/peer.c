@@ -27,7 +27,7 @@ void test_retry(struct conf_retry *r)
 {
 	*r = (struct conf_retry){
 		.tries = 3, .connect_timeout_ms = 250, .ping_after_ms = 60, .ping_timeout_ms = 80, .ping_idle_ms = 400,
-		.ping_idle_timeout_ms = 300,
+		.ping_idle_timeout_ms = 300, .ping_stream_timeout_ms = 500,
 	};
 }
 
