@@ -10,6 +10,7 @@
 
 #include "firebreak/arena.h"
 #include "firebreak/conf.h"
+#include "firebreak/suggest.h"
 
 #define CONF_FILE_MAX  (1u << 20) /* octets of a file; libfyaml may take 200 times as much for a hostile one */
 #define CONF_DEPTH_MAX 12         /* nested lists and mappings; the schema needs 6 */
@@ -133,17 +134,6 @@ bool value_field_ok(const char *text);
 const char *value_address_check(const char *text, bool numeric);
 /* "10.0.0.0/8"; NULL or what is wrong. */
 const char *value_network_check(const char *text);
-
-/* The nearest of the words tried, when it is near enough to have been meant. */
-struct suggest {
-	const char *word;
-	const char *best;
-	unsigned distance;
-};
-void suggest_init(struct suggest *s, const char *word);
-void suggest_try(struct suggest *s, const char *candidate);
-/* `; did you mean "x"?`, or an empty text. Lives in the caller's buffer. */
-const char *suggest_text(const struct suggest *s, char *out, size_t size);
 
 /* ---- loading ---- */
 
