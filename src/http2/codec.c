@@ -98,6 +98,15 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
 	return st->filling ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
+/* Header octets a session may hold. An endpoint answers many clients on one: each stream
+ * adds a good head. */
+static uint32_t held_most(const struct h2_session *s)
+{
+	const struct conf_limits *l = s->ctx->limits;
+
+	return l->held_head_bytes + (s->ctx->server ? 0 : (uint32_t)s->count * (l->header_list_bytes / 8));
+}
+
 /* Beyond the limits the block is still decoded (HPACK state is the connection's)
  * but no longer kept; the handler hears HEAD_TOO_LARGE and answers 431. A block
  * four times too large, or too much held in all, costs the connection. */
@@ -105,7 +114,7 @@ static int on_header_beyond(struct h2_session *s, struct h2_stream *st)
 {
 	const struct conf_limits *l = s->ctx->limits;
 
-	if (s->held > l->held_head_bytes || st->held > 4 * l->header_list_bytes) {
+	if (s->held > held_most(s) || st->held > 4 * l->header_list_bytes) {
 		h2_close(s, FAULT_FLOOD_HEADS);
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	}
@@ -126,7 +135,7 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
 		return 0;
 	st->held += octets;
 	s->held += octets;
-	if (st->held > l->header_list_bytes || s->held > l->held_head_bytes || st->filling->count >= l->header_count ||
+	if (st->held > l->header_list_bytes || (s->held > l->held_head_bytes && s->held > held_most(s)) || st->filling->count >= l->header_count ||
 	    st->fault == FAULT_HEAD_TOO_LARGE) {
 		rv = on_header_beyond(s, st);
 		/* The first field goes on being kept: it tells an interim response from the final one. */

@@ -321,6 +321,129 @@ static void full_output_is_the_endpoints(void **state)
 	proxy_end(&p);
 }
 
+/* ---- limits of a connection that many clients share ---- */
+
+#define MANY 100
+
+static void open_many(struct wire *w, struct seen *s, int n)
+{
+	int i;
+
+	wire_raw_server(w);
+	for (i = 0; i < n; i++)
+		request(w, &s[i]);
+	wire_turn(w, 10);
+}
+
+/* The answers under way on one connection hold a head each. */
+static void heads_of_many_streams(void **state)
+{
+	static uint8_t head[9 + 4004] = { 0x88, 0x00, 1, 'x', 0x7f, 0xa1, 0x1e }; /* x: 4000 octets */
+	static struct seen s[MANY];
+	struct wire w;
+	int i;
+
+	memset(head + 7, 'y', sizeof(head) - 7);
+	open_many(&w, s, MANY);
+	for (i = 0; i < MANY; i++)
+		raw_frame(&w, 1, 4, (uint32_t)(2 * i + 1), head, 7 + 4000);
+	for (i = 0; i < MANY; i++) {
+		WIRE_UNTIL(&w, s[i].what & H2_HEAD);
+		assert_int_equal(s[i].status, 200);
+	}
+	wire_end(&w);
+	for (i = 0; i < MANY; i++)
+		assert_true(s[i].what & H2_CLOSED);
+}
+
+/* Empty gRPC messages, a few on each of many streams, are no flood. */
+static void tiny_messages_of_many_streams(void **state)
+{
+	static const uint8_t message[5];
+	static struct seen s[MANY];
+	struct wire w;
+	int i, n;
+
+	open_many(&w, s, MANY);
+	for (i = 0; i < MANY; i++)
+		raw_frame(&w, 1, 4, (uint32_t)(2 * i + 1), ok, sizeof(ok));
+	for (n = 0; n < 20; n++) {
+		for (i = 0; i < MANY; i++)
+			raw_frame(&w, 0, 0, (uint32_t)(2 * i + 1), message, sizeof(message));
+	}
+	for (i = 0; i < MANY; i++)
+		WIRE_UNTIL(&w, s[i].body == 20 * sizeof(message));
+	wire_end(&w);
+}
+
+/* ... which they are on one. */
+static void tiny_messages_of_one_stream(void **state)
+{
+	static const uint8_t message[5];
+	struct seen s;
+	struct wire w;
+	int i;
+
+	open_many(&w, &s, 1);
+	raw_frame(&w, 1, 4, 1, ok, sizeof(ok));
+	for (i = 0; i < 1000; i++)
+		raw_frame(&w, 0, 0, 1, message, sizeof(message));
+	WIRE_UNTIL(&w, s.what & H2_CLOSED);
+	assert_int_equal(s.fault, FAULT_UPSTREAM_PROTOCOL);
+	wire_end(&w);
+}
+
+/* Gives back every DATA frame in `parts`, for the stream and for the connection. */
+static size_t take_upload(struct wire *w, uint32_t parts)
+{
+	static uint8_t in[1 << 20];
+	static size_t have;
+	size_t at = 0, body = 0;
+	ssize_t n;
+
+	while (have < sizeof(in) && (n = recv(w->raw, in + have, sizeof(in) - have, MSG_DONTWAIT)) > 0)
+		have += (size_t)n;
+	if (have >= 24 && !memcmp(in, "PRI", 3))
+		at = 24;
+	while (at + 9 <= have) {
+		uint32_t len = (uint32_t)in[at] << 16 | (uint32_t)in[at + 1] << 8 | in[at + 2], part = len / parts, i;
+		const uint8_t update[4] = { 0, 0, (uint8_t)(part >> 8), (uint8_t)part };
+
+		if (at + 9 + len > have)
+			break;
+		for (i = 0; in[at + 3] == 0 && len && i < parts; i++) {
+			raw_frame(w, 8, 0, 1, update, sizeof(update));
+			raw_frame(w, 8, 0, 0, update, sizeof(update));
+		}
+		body += in[at + 3] == 0 ? len : 0;
+		at += 9 + len;
+	}
+	memmove(in, in + at, have -= at);
+	return body;
+}
+
+/* Go's server gives windows back for every 4 KiB it has read. */
+static void upload_given_back_in_parts(void **state)
+{
+	struct buf b = { 0 };
+	struct seen s;
+	struct wire w;
+	size_t taken = 0, total = 4 << 20;
+	char *data = calloc(1, total);
+
+	open_many(&w, &s, 1);
+	assert_true(buf_append(&b, data, total));
+	free(data);
+	assert_true(h2_write(s.stream, &b));
+	while (taken < total) {
+		size_t n = taken;
+
+		WIRE_UNTIL(&w, (taken += take_upload(&w, 4)) > n);
+		assert_non_null(w.up);
+	}
+	wire_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,6 +452,8 @@ int main(void)
 		cmocka_unit_test(last_id_retires_a_connection), cmocka_unit_test(unsaid_request_is_forgotten), cmocka_unit_test(no_streams_at_all),
 		cmocka_unit_test(refused_after_an_answer), cmocka_unit_test(refused_unread),
 		cmocka_unit_test(no_memory_is_no_refusal), cmocka_unit_test(full_output_is_the_endpoints),
+		cmocka_unit_test(heads_of_many_streams), cmocka_unit_test(tiny_messages_of_many_streams),
+		cmocka_unit_test(tiny_messages_of_one_stream), cmocka_unit_test(upload_given_back_in_parts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
