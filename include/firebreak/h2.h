@@ -119,6 +119,7 @@ struct h2_stream {
 	uint32_t held;              /* header octets counted against the session */
 	bool announced;             /* server: on_stream was called */
 	bool responded;             /* server: the final head was submitted */
+	bool begun;                 /* server: it has left */
 	bool body_expected;         /* set by the handler: a stalled body is worth an H2_STALLED */
 	bool tunnel;                /* set by the handler: either side may end alone (RFC 9113 8.5) */
 	bool remote_end;            /* the peer has finished */
@@ -187,6 +188,9 @@ size_t h2_session_streams(const struct h2_session *s);
 /* Client: how many more streams may be opened now (peer's limit, ours, GOAWAY: 0). */
 size_t h2_session_room(const struct h2_session *s);
 bool h2_session_peer_connect(const struct h2_session *s); /* peer allows RFC 8441 */
+/* Since when a header block has been on its way from the peer (monotonic ns); 0: none is.
+ * Nothing else can come on the connection before its end (RFC 9113 4.3). */
+int64_t h2_session_head_since(const struct h2_session *s);
 bool h2_session_settled(const struct h2_session *s);      /* the peer's SETTINGS have come */
 /* Client: the last stream id (2^31-1) is taken; time to shut down (RFC 9113 5.1.1). */
 bool h2_session_spent(const struct h2_session *s);
@@ -215,7 +219,8 @@ struct h2_head *h2_interim_take(struct h2_stream *st);
 bool h2_write(struct h2_stream *st, struct buf *body);
 /* Both: finishes our side, with trailers when n > 0. */
 bool h2_finish(struct h2_stream *st, const struct h2_field *trailer, size_t n);
-/* Both: ends the stream now; code is RFC 9113 7 (H2_ERR_...). H2_CLOSED follows. */
+/* Both: ends the stream now; code is RFC 9113 7 (H2_ERR_...). H2_CLOSED follows. A head
+ * that was submitted leaves first. */
 void h2_reset(struct h2_stream *st, uint32_t code, enum fault fault);
 /* The receiver has disposed of n body bytes: the peer may send n more. */
 void h2_consume(struct h2_stream *st, size_t n);

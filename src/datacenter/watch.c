@@ -102,6 +102,17 @@ static void doubt(struct link *l, int64_t now)
 	}
 }
 
+/* Bytes come, but they let nothing through: a header block that never ends, or a peer that
+ * talks and does not read. */
+static bool obstructed(const struct link *l, int64_t now)
+{
+	const struct conf_limits *limits = &l->ep->pool->conf->limits;
+	int64_t head = h2_session_head_since(l->h2), stuck = net_stuck_since(h2_session_conn(l->h2));
+
+	return (head && now - head >= limits->header_timeout_ms * CLOCK_MS) ||
+	       (stuck && now - stuck >= limits->write_timeout_ms * CLOCK_MS);
+}
+
 /* True when something on it is waited for. */
 static bool check_link(struct link *l, int64_t now)
 {
@@ -109,6 +120,10 @@ static bool check_link(struct link *l, int64_t now)
 
 	if (!h2_session_open(l->h2))
 		return !l->judged; /* net keeps the deadline of connecting */
+	if (obstructed(l, now)) {
+		h2_close(l->h2, FAULT_UPSTREAM_PROTOCOL);
+		return false;
+	}
 	if (l->judged && !h2_session_streams(l->h2)) {
 		h2_close(l->h2, FAULT_UPSTREAM_SILENT);
 		return false;

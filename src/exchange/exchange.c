@@ -476,7 +476,7 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		return;
 	}
 	if ((what & H2_HEAD) && x->state == XCHG_WAITING) {
-		if (st->fault == FAULT_HEAD_TOO_LARGE || st->reset_sent) {
+		if (st->fault == FAULT_UPSTREAM_BAD_RESPONSE || st->reset_sent) { /* or a part of the head is missing */
 			attempt_failed(x, st->fault == FAULT_NO_MEMORY ? FAULT_NO_MEMORY : FAULT_UPSTREAM_BAD_RESPONSE);
 			settle(x);
 			return;
