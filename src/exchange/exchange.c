@@ -119,13 +119,12 @@ static void stop_looking(struct xchg *x)
 	x->looking = false;
 }
 
+/* The same for a user within the hour, on any connection. */
 static uint16_t cohort(struct xchg *x)
 {
-	uint64_t hour = (uint64_t)(clock_wall() / (3600 * CLOCK_SEC));
+	uint64_t hour = (uint64_t)(clock_wall() / (3600 * CLOCK_SEC)), address = crypt_hash64(x->client->text, strlen(x->client->text), hour);
 
-	if (x->identity_len)
-		return (uint16_t)(crypt_hash64(x->identity, x->identity_len, hour) % DEGRADE_FULL);
-	return (uint16_t)(crypt_hash64(x->client->text, strlen(x->client->text), hour) % DEGRADE_FULL);
+	return (uint16_t)(request_user(x, hour, address) % DEGRADE_FULL);
 }
 
 /* Why recent state is given although no attempt has failed. */

@@ -197,6 +197,13 @@ static void read_identity(struct xchg *x, const struct h2_field *f)
 	x->identity = value;
 }
 
+uint64_t request_user(const struct xchg *x, uint64_t seed, uint64_t otherwise)
+{
+	if (x->authorization)
+		return crypt_hash64(x->authorization->value, x->authorization->value_len, seed);
+	return x->identity_len ? crypt_hash64(x->identity, x->identity_len, seed) : otherwise;
+}
+
 static void read_other(struct xchg *x, const struct h2_field *f)
 {
 	static const char *const vary[3] = { "accept", "accept-encoding", "accept-language" };
@@ -313,6 +320,9 @@ static bool pass(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
 	case H2_UPGRADE:
 	case H2_TRANSFER_ENCODING:
 		return false;
+	case H2_AUTHORIZATION:
+		x->authorization = f;
+		return true;
 	case H2_TE:
 		return f->value_len == 8 && !strncasecmp((const char *)f->value, "trailers", 8);
 	case H2_X_FORWARDED_FOR:

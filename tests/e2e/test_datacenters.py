@@ -100,6 +100,23 @@ def test_the_load_driver_fits_a_terminal(messenger):
     assert not wide, "\n".join(wide)
 
 
+def test_users_spread_and_stay(messenger):
+    """A user's requests go to one datacenter, whatever feature they are of and whatever identity it
+    declares; users are spread over both, also when all come from one address."""
+    homes = {}
+    for u in range(40):
+        seen = set()
+        for path, method in (("/v1/rooms/s%d/messages" % u, "POST"), ("/v1/sync", "GET"), ("/v1/shopping", "GET"), ("/v1/login/refresh", "POST")):
+            a = fetch(messenger.address, as_user(u, path, method), b"{}" if method == "POST" else None)
+            assert a.status in (200, 201), (a, a.body)
+            seen.add(a.field("x-datacenter"))
+        assert len(seen) == 1, (u, seen)
+        homes[u] = seen.pop()
+    assert 6 <= sum(h == "a" for h in homes.values()) <= 34, homes
+    strangers = [fetch(messenger.address, get("/v1/shopping", authority="example.com")).field("x-datacenter") for _ in range(40)]
+    assert 6 <= strangers.count("a") <= 34, strangers
+
+
 @pytest.mark.slow
 @pytest.mark.plain
 def test_sigkill_of_a_datacenter_under_load(messenger):
