@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What people and scripts see: one row a second, a table by phase at the end, and
- * the same as JSON. Nothing is told by colour.
+ * the same as JSON. Nothing is told by colour, and all fits a terminal of 80 columns.
  */
 #include <string.h>
 
 #include "firebreak/clock.h"
 #include "load.h"
 
-#define CELL   11
-#define COLUMN 18
+#define CELL   8  /* of a row: a feature */
+#define COLUMN 12 /* of the table: a phase */
+#define LABEL  18 /* what stands before the first of them */
 
 static void cell_text(char *out, size_t size, const uint64_t c[OUTCOME_COUNT])
 {
@@ -26,39 +27,61 @@ static void cell_text(char *out, size_t size, const uint64_t c[OUTCOME_COUNT])
 		snprintf(out, size, "-");
 }
 
+/* The text at its column; at least one space after what is there already, so that a long
+ * cell moves its neighbour only. Returns where the next one may begin. */
+static unsigned put(FILE *out, unsigned at, unsigned column, const char *text)
+{
+	if (at)
+		at += (unsigned)fprintf(out, "%*s", at < column ? (int)(column - at) : 1, "");
+	return at + (unsigned)fprintf(out, "%s", text);
+}
+
 static void heading(const struct load *l)
 {
-	unsigned f;
+	unsigned f, at = (unsigned)printf("\n%5s %s", "", l->watch ? "mode" : "") - 1;
 
-	printf("\n%5s  %-10s", "", l->watch ? "mode" : "");
 	for (f = 0; f < TALLY_FEATURES; f++)
-		printf(" %-*s", CELL, tally_features[f].column);
-	printf("%s\n", l->watch ? " datacenters" : "");
+		at = put(stdout, at, LABEL - 2 + f * CELL, tally_features[f].column);
+	printf("\n");
+}
+
+/* The datacenters, when there is news of them. */
+static void news(const struct load *l)
+{
+	static char last[128];
+	const char *now = watch_datacenters(l->watch);
+
+	if (!strcmp(last, now))
+		return;
+	snprintf(last, sizeof(last), "%s", now);
+	printf("%5s %s\n", "", now);
 }
 
 void report_second(struct load *l)
 {
 	static uint64_t known[TALLY_FEATURES];
 	char text[64];
+	unsigned f, at = 0;
 	uint64_t all;
-	unsigned f;
 
 	if (l->rows++ % 15 == 0 && !l->o.quiet)
 		heading(l);
-	if (!l->o.quiet)
-		printf("%4us  %-10.10s", l->rows, watch_mode(l->watch));
+	if (!l->o.quiet) {
+		news(l);
+		at = (unsigned)printf("%4us %.10s", l->rows, watch_mode(l->watch));
+	}
 	for (f = 0; f < TALLY_FEATURES; f++) {
 		all = watch_failed_over(l->watch, tally_features[f].word);
 		tally_failed_over(&l->tally, f, all > known[f] ? all - known[f] : 0);
 		known[f] = all;
 		cell_text(text, sizeof(text), l->tally.second[f]);
 		if (!l->o.quiet)
-			printf(" %-*s", CELL, text);
+			at = put(stdout, at, LABEL - 2 + f * CELL, text);
 	}
 	memset(l->tally.second, 0, sizeof(l->tally.second));
 	if (l->o.quiet)
 		return;
-	printf("%s%s\n", l->watch ? " " : "", watch_datacenters(l->watch));
+	printf("\n");
 	fflush(stdout);
 }
 
@@ -97,21 +120,20 @@ static void table_outcomes(const struct tally_phase *ph, FILE *out)
 /* The last lines of a column: what core had to wait. */
 static void table_core(const struct tally *t, FILE *out)
 {
+	unsigned p, at = (unsigned)fprintf(out, "  core p99");
 	char text[96];
-	unsigned p;
 	double v;
 
-	fprintf(out, "  %-15s", "core p99");
 	for (p = 0; p <= t->phase; p++) {
 		snprintf(text, sizeof(text), "%s.core.p99_ms>=0", t->at[p].name);
 		tally_expect(t, text, &v);
 		snprintf(text, sizeof(text), "%.1f ms", v);
-		fprintf(out, " %-*s", COLUMN, text);
+		at = put(out, at, LABEL + p * COLUMN, text);
 	}
-	fprintf(out, "\n  %-15s", "core, no answer");
+	at = (unsigned)fprintf(out, "\n  core, max gap") - 1;
 	for (p = 0; p <= t->phase; p++) {
-		snprintf(text, sizeof(text), "%.0f ms at most", (double)t->at[p].gap / 1e6);
-		fprintf(out, " %-*s", COLUMN, text);
+		snprintf(text, sizeof(text), "%.0f ms", (double)t->at[p].gap / 1e6);
+		at = put(out, at, LABEL + p * COLUMN, text);
 	}
 	fprintf(out, "\n");
 }
@@ -119,18 +141,17 @@ static void table_core(const struct tally *t, FILE *out)
 /* Several phases: a column for each. */
 static void table_phases(const struct tally *t, FILE *out)
 {
+	unsigned p, f, at = (unsigned)fprintf(out, "\n%*s", LABEL - 1, "") - 1;
 	char text[64];
-	unsigned p, f;
 
-	fprintf(out, "\n%-17s", "");
 	for (p = 0; p <= t->phase; p++)
-		fprintf(out, " %-*s", COLUMN, t->at[p].name);
+		at = put(out, at, LABEL + p * COLUMN, t->at[p].name);
 	fprintf(out, "\n");
 	for (f = 0; f < TALLY_FEATURES; f++) {
-		fprintf(out, "%c %-15s", tally_features[f].core ? '*' : ' ', tally_features[f].word);
+		at = (unsigned)fprintf(out, "%c %s", tally_features[f].core ? '*' : ' ', tally_features[f].word);
 		for (p = 0; p <= t->phase; p++) {
 			cell_text(text, sizeof(text), t->at[p].cell[f].outcome);
-			fprintf(out, " %-*s", COLUMN, text);
+			at = put(out, at, LABEL + p * COLUMN, text);
 		}
 		fprintf(out, "\n");
 	}
@@ -144,7 +165,8 @@ void report_table(const struct load *l, FILE *out)
 	else
 		table_outcomes(&l->tally.at[0], out);
 	fprintf(out,
-		"\n* core   latency from the intended time of sending; seed %llu, sent %llu, dropped by the generator %llu, late p99 %.2f ms\n",
+		"\n* core; latency counts from the intended time of sending\n"
+		"  seed %llu, sent %llu, dropped by the generator %llu, late p99 %.2f ms\n",
 		(unsigned long long)l->o.seed, (unsigned long long)l->issued, (unsigned long long)l->dropped,
 		(double)tm_hist_quantile(&l->lateness, 0.99) / 1e6);
 }

@@ -9,6 +9,9 @@
  *   SIGUSR1  reopen logs
  *   SIGCHLD  replace who died; who dies young is replaced with a growing pause
  *
+ * A child that goes on with an older configuration is sent the one in force again: the
+ * message, or what was needed to follow it, may have been lost.
+ *
  * A worker whose loop stands still is killed and so replaced: new connections would
  * go on landing in the queue of a socket nobody reads.
  */
@@ -40,6 +43,7 @@
 #define YOUNG     (2 * CLOCK_SEC)
 #define PAUSE_MAX CLOCK_SEC
 #define KILL_WAIT (2 * CLOCK_SEC) /* beyond the drain timeout */
+#define TELL_WAIT (3 * CLOCK_SEC) /* beyond what a worker waits for control */
 #define TURN_MS   50
 #define HUNG      (5000 / TURN_MS) /* turns of ours without one of the worker's, which has one each 50 ms */
 
@@ -47,14 +51,17 @@ struct child {
 	pid_t pid; /* 0: not running */
 	int socket;
 	int64_t started, start_at, pause;
+	int64_t told; /* when it had the configuration from us: forked with it, or sent */
 	uint64_t heartbeat;
 	unsigned still; /* our turns since it moved: time may jump for all of us at once */
 };
 
 static struct supervisor {
 	const struct conf *conf;
+	int conf_fd; /* its bytes, once it came by a reload; -1 */
 	unsigned workers;
 	struct board *board;
+	struct board_live live; /* control's last publication: its generation is control's */
 	struct child control, worker[CONF_MAX_WORKERS];
 	int listen_fd[CONF_MAX_WORKERS][CONF_MAX_LISTENERS];
 	int admin_fd, signal_fd;
@@ -139,6 +146,8 @@ static void close_others(const struct child *self)
 	unsigned w;
 
 	close(sup.signal_fd);
+	if (sup.conf_fd >= 0)
+		close(sup.conf_fd);
 	if (sup.control.pid && &sup.control != self)
 		close(sup.control.socket);
 	for (w = 0; w < sup.workers; w++) {
@@ -202,7 +211,7 @@ static void spawn(struct child *c, int role)
 	close(pair[1]);
 	c->pid = pid;
 	c->socket = pair[0];
-	c->started = clock_now();
+	c->started = c->told = clock_now();
 	c->start_at = 0;
 	c->still = 0;
 	if (role == CONTROL) {
@@ -311,6 +320,21 @@ static void send_order(struct child *c, int role, void *arg)
 
 	if (c->pid)
 		proc_send(c->socket, o->command, o->number, o->fd);
+	if (o->command == PROC_CONFIG)
+		c->told = clock_now();
+}
+
+static void tell_again(struct child *c, int role, void *arg)
+{
+	struct order o = { PROC_CONFIG, sup.conf->generation, sup.conf_fd };
+	uint64_t has = role == CONTROL ? sup.live.generation : board_worker(sup.board, (unsigned)role)->generation;
+	char who[32];
+
+	if (!c->pid || has == o.number || o.fd < 0 || clock_now() - c->told < TELL_WAIT)
+		return;
+	role_name(role, who);
+	log_event(LOG_LEVEL_WARN, "config.sent_again", "process", who, NULL);
+	send_order(c, role, &o);
 }
 
 static bool same_sockets(const struct conf *a, const struct conf *b)
@@ -401,8 +425,10 @@ static void reload(void)
 		((struct conf *)(uintptr_t)conf)->generation = o.number;
 		conf_free(sup.conf);
 		sup.conf = conf;
+		if (sup.conf_fd >= 0)
+			close(sup.conf_fd);
+		sup.conf_fd = o.fd;
 		each_child(send_order, &o);
-		close(o.fd);
 		log_event(LOG_LEVEL_INFO, "config.reloaded", NULL);
 	}
 	free(text);
@@ -523,6 +549,8 @@ static void run(void)
 		if (!sup.stopping) {
 			each_child(start_due, NULL);
 			each_child(watch_heartbeat, NULL);
+			board_read(sup.board, &sup.live);
+			each_child(tell_again, NULL);
 		} else if (!any_worker() && !told && (told = true)) {
 			each_child(send_order, &end);
 		} else if (clock_now() > sup.stop_by) {
@@ -538,6 +566,7 @@ static void run(void)
 int supervise(const struct conf *conf)
 {
 	sup.conf = conf;
+	sup.conf_fd = -1;
 	((struct conf *)(uintptr_t)conf)->generation = 1;
 	sup.workers = conf->workers ? conf->workers : processors();
 	if (!prepare() || !open_all())

@@ -174,6 +174,7 @@ struct conf_retry {
 	uint32_t ping_timeout_ms; /* time for its answer once a round trip is known */
 	uint32_t ping_idle_ms;    /* PING period of quiet connections */
 	uint32_t ping_idle_timeout_ms;
+	uint32_t ping_stream_timeout_ms; /* the same for what has begun and cannot go elsewhere */
 };
 
 struct conf_control {

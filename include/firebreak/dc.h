@@ -70,12 +70,14 @@ struct dc_local {
 	int64_t avoid_until[CONF_MAX_ENDPOINTS]; /* monotonic ns */
 	uint16_t failures[CONF_MAX_ENDPOINTS];   /* in a row, grows the wait */
 	uint32_t in_flight[CONF_MAX_ENDPOINTS];
-	double latency[CONF_MAX_ENDPOINTS];      /* EWMA, ns */
+	double latency[CONF_MAX_ENDPOINTS];      /* EWMA, ns, as it was then: */
+	int64_t learned[CONF_MAX_ENDPOINTS];     /* monotonic ns */
 };
 /* It failed: avoid it for a while that doubles with each failure after the wait. */
 void dc_local_failed(struct dc_local *l, unsigned endpoint, int64_t now);
-/* It answered after this long (ns to the response head; 0: nothing to learn from). */
-void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns);
+/* It answered after this long (ns to the response head; 0: nothing to learn from), well or with
+ * an error of its own (5xx). */
+void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now, bool well);
 /* It may be failing: go elsewhere until then, without counting a failure. */
 void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until);
 /* It was proven good (a PING answered, control calls it up): avoid it no longer. */
@@ -89,7 +91,7 @@ struct dc_want {
 
 /* The endpoint to use, or -1: every one is tried already, down or drained. Datacenter
  * by weighted rendezvous hash over those usable (weight 0: a standby, used when no
- * weighted one is as good); endpoint by power of two choices on in-flight and latency.
+ * weighted one is as good); endpoint by power of two choices on in-flight and recent latency.
  * Untried endpoints of the same datacenter come before another datacenter unless the
  * whole datacenter looks bad; avoided ones only when nothing else is left. The same
  * input gives the same answer, on every node. */

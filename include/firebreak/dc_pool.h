@@ -34,9 +34,9 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
 				  const struct h2_field *field, size_t n, bool end, void *user,
 				  int *endpoint, enum fault *why);
 /* The attempt is over; once for each stream: what it says about the endpoint. head_ns:
- * time to the response head, 0 when none came. No fault and no head (the client left)
- * says nothing. */
-void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns);
+ * time to the response head, 0 when none came; status: of that head. No fault and no head (the
+ * client left) says nothing. */
+void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns, unsigned status);
 /* True when some untried endpoint could take a request now. */
 bool dc_pool_any(const struct dc_pool *p, uint64_t tried);
 /* End of turn: pumps sessions. */

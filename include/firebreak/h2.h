@@ -49,7 +49,10 @@ enum h2_token {
 	H2_TOKEN_COUNT
 };
 enum h2_token h2_token(const char *name, size_t len);
-const char *h2_token_name(enum h2_token t);
+extern const struct h2_name {
+	const char *text;
+	size_t len;
+} h2_names[H2_TOKEN_COUNT]; /* by token; H2_OTHER's is empty */
 
 /* A header field. The layout is the codec's, so that arrays are submitted as they
  * are. Bytes stay where they are until the stream has closed: keep them in a
@@ -64,7 +67,11 @@ struct h2_field {
 #define H2_FIELD_SENSITIVE 1 /* never indexed by HPACK: unique or secret values */
 
 /* A field of ours under a known name; the value must outlive the stream. */
-struct h2_field h2_field(enum h2_token t, const char *value, size_t len);
+static inline struct h2_field h2_field(enum h2_token t, const char *value, size_t len)
+{
+	return (struct h2_field){ .name = (const uint8_t *)h2_names[t].text, .name_len = h2_names[t].len,
+				  .value = (const uint8_t *)value, .value_len = len, .flags = H2_FIELD_KEEP, .token = (uint8_t)t };
+}
 
 /* A complete header block or trailers. */
 struct h2_head {
@@ -82,6 +89,7 @@ enum {
 	H2_TRAILERS = 8,  /* stream->trailers is complete */
 	H2_END = 16,      /* the peer's side is complete, after everything above */
 	H2_SENT = 32,     /* stream->sent grew: queued output left for the connection */
+	H2_SILENT = 256,  /* client: see h2_silent */
 	H2_STALLED = 128, /* server: the request body comes slower than limits.body_rate */
 	H2_CLOSED = 64,   /* last call: the stream is gone, stream->fault says why (FAULT_NONE: complete) */
 };
@@ -111,6 +119,7 @@ struct h2_stream {
 	uint32_t held;              /* header octets counted against the session */
 	bool announced;             /* server: on_stream was called */
 	bool responded;             /* server: the final head was submitted */
+	bool begun;                 /* server: it has left */
 	bool body_expected;         /* set by the handler: a stalled body is worth an H2_STALLED */
 	bool tunnel;                /* set by the handler: either side may end alone (RFC 9113 8.5) */
 	bool remote_end;            /* the peer has finished */
@@ -179,6 +188,9 @@ size_t h2_session_streams(const struct h2_session *s);
 /* Client: how many more streams may be opened now (peer's limit, ours, GOAWAY: 0). */
 size_t h2_session_room(const struct h2_session *s);
 bool h2_session_peer_connect(const struct h2_session *s); /* peer allows RFC 8441 */
+/* Since when a header block has been on its way from the peer (monotonic ns); 0: none is.
+ * Nothing else can come on the connection before its end (RFC 9113 4.3). */
+int64_t h2_session_head_since(const struct h2_session *s);
 bool h2_session_settled(const struct h2_session *s);      /* the peer's SETTINGS have come */
 /* Client: the last stream id (2^31-1) is taken; time to shut down (RFC 9113 5.1.1). */
 bool h2_session_spent(const struct h2_session *s);
@@ -187,6 +199,9 @@ int64_t h2_session_heard(const struct h2_session *s);
 /* Octets held for its streams: heads, bodies, output; and what `more` finds for each. */
 size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *));
 int64_t h2_session_rtt(const struct h2_session *s);
+/* Client: the peer answers nothing. Every open stream hears H2_SILENT, and ends itself if
+ * its request can go elsewhere; the others may still be finished. */
+void h2_silent(struct h2_session *s);
 /* Sends a PING unless one is under way. Returns when the pending one was sent (ns). */
 int64_t h2_ping(struct h2_session *s);
 int64_t h2_ping_pending(const struct h2_session *s); /* 0: none */
@@ -204,7 +219,8 @@ struct h2_head *h2_interim_take(struct h2_stream *st);
 bool h2_write(struct h2_stream *st, struct buf *body);
 /* Both: finishes our side, with trailers when n > 0. */
 bool h2_finish(struct h2_stream *st, const struct h2_field *trailer, size_t n);
-/* Both: ends the stream now; code is RFC 9113 7 (H2_ERR_...). H2_CLOSED follows. */
+/* Both: ends the stream now; code is RFC 9113 7 (H2_ERR_...). H2_CLOSED follows. A head
+ * that was submitted leaves first. */
 void h2_reset(struct h2_stream *st, uint32_t code, enum fault fault);
 /* The receiver has disposed of n body bytes: the peer may send n more. */
 void h2_consume(struct h2_stream *st, size_t n);

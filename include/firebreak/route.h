@@ -21,7 +21,7 @@
 
 #include "conf.h"
 
-enum { ROUTE_PATH_OK, ROUTE_PATH_BAD };
+enum { ROUTE_PATH_OK, ROUTE_PATH_PARAMETERS, ROUTE_PATH_BAD };
 
 #define ROUTE_PATH_MAX     65535 /* octets before "?"; longer is bad */
 #define ROUTE_MAX_SEGMENTS 32    /* of a pattern */
@@ -34,12 +34,18 @@ enum { ROUTE_PATH_OK, ROUTE_PATH_BAD };
  * empty segments merged, the query ("?...") copied untouched. Doing it twice changes
  * nothing. ROUTE_PATH_BAD: not "/..." (nor exactly "*"), encoded slash, backslash in
  * any form, dot segments made of escapes or followed by parameters ("..;x"), ".." above
- * the root (stricter than RFC 3986 5.2.4), encoded or raw controls, blanks, raw octets
- * >= 0x80, "#", bad escapes; controls, blanks, octets >= 0x80 and "#" in the query.
+ * the root (stricter than RFC 3986 5.2.4), encoded or raw controls, overlong UTF-8 of ASCII,
+ * blanks, raw octets >= 0x80, "#", bad escapes; controls, blanks, octets >= 0x80 and "#" in
+ * the query. ROUTE_PATH_PARAMETERS: good, and some segment has ";" in it, plain or escaped.
  * *out_len is the whole length, *path_len that before "?". When the input is already
  * normal *same is true: use the original bytes, `out` may not have been written.
  */
 int route_normalise(const char *in, size_t len, char *out, size_t *out_len, size_t *path_len, bool *same);
+
+/* What servers read that cut parameters off the segments of a path (RFC 3986 3.3): of
+ * "/a;x/b", "/a/b". `path` is normalised, without the query; `out` has room for len octets.
+ * Returns the length of `out`. A request is ambiguous when this is another feature's. */
+size_t route_without_parameters(const char *path, size_t len, char *out);
 
 struct route_table;
 

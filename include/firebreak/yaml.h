@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "conf.h"
+#include "suggest.h"
 
 #define YAML_FILE_MAX (1u << 20) /* octets of a file */
 
@@ -39,16 +40,5 @@ bool node_want(struct conf_errors *e, const struct node *n, enum node_kind kind,
 
 /* A name: letters, digits, and "-_." after the first. */
 bool value_name_ok(const char *text, size_t min, size_t max);
-
-/* The nearest of the words tried, when it is near enough to have been meant. */
-struct suggest {
-	const char *word;
-	const char *best;
-	unsigned distance;
-};
-void suggest_init(struct suggest *s, const char *word);
-void suggest_try(struct suggest *s, const char *candidate);
-/* `; did you mean "x"?`, or an empty text. Lives in the caller's buffer. */
-const char *suggest_text(const struct suggest *s, char *out, size_t size);
 
 #endif

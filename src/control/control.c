@@ -200,7 +200,7 @@ static void take_config(struct ctl *c, const struct proc_message *m)
 {
 	struct conf_errors *errors = conf_errors_create();
 	unsigned long len = 0;
-	char *text = errors ? proc_bytes_from_fd(m->fd, &len) : NULL;
+	char *text = errors && m->fd >= 0 ? proc_bytes_from_fd(m->fd, &len) : NULL;
 	const struct conf *next = text ? conf_load(c->conf->path, text, len, errors) : NULL;
 
 	if (next) {
@@ -221,7 +221,7 @@ static void on_command(void *user)
 	while ((m = proc_receive(c->command_fd)).command != PROC_NONE) {
 		switch (m.command) {
 		case PROC_CONFIG:
-			if (m.fd >= 0)
+			if (m.number > c->conf->generation) /* or sent again while it was late */
 				take_config(c, &m);
 			break;
 		case PROC_REOPEN:

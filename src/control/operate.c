@@ -91,12 +91,13 @@ const char *ctl_override_set(struct ctl *c, const struct ctl_override *wanted, b
 	struct ctl_override o = *wanted;
 	bool was_unsaved = c->unsaved;
 	struct overrides *then;
+	char text[OVERRIDE_WHY];
 	const char *why;
 
 	o.from = clock_wall();
 	if ((why = override_check_form(&o, o.from, c->conf->control.override_max_s)))
 		return refuse(c, CTL_INVALID, why);
-	if ((why = override_check_names(&o, c->conf)))
+	if ((why = override_check_names(&o, c->conf, text)))
 		return refuse(c, CTL_UNKNOWN, why);
 	then = malloc(sizeof(*then));
 	if (!then)
@@ -144,7 +145,7 @@ const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *su
 	if (!author[strspn(author, " ")])
 		return refuse(c, CTL_INVALID, "clearing an override needs an author");
 	if (!o)
-		return refuse(c, CTL_UNKNOWN, "there is no such override");
+		return refuse(c, CTL_UNKNOWN, "nothing is set for it here: it is automatic, or there is no such name");
 	drop(c, o, "clear", author);
 	c->refusal = CTL_OK;
 	return NULL;

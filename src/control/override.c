@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "override.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "firebreak/clock.h"
+#include "firebreak/suggest.h"
 
 static const char *const kinds[] = { [CTL_MODE] = "mode", [CTL_FEATURE] = "feature", [CTL_DRAIN] = "drain" };
 static const char *const words[] = {
@@ -60,37 +62,39 @@ const char *override_check_form(const struct ctl_override *o, int64_t wall, uint
 	return NULL;
 }
 
-static int find_mode(const struct conf *c, const char *name)
+static const char *mode_name(const struct conf *c, size_t i) { return i < c->modes ? c->mode[i].name : NULL; }
+static const char *feature_name(const struct conf *c, size_t i) { return i < c->features ? c->feature[i].name : NULL; }
+static const char *datacenter_name(const struct conf *c, size_t i) { return i < c->datacenters ? c->datacenter[i].name : NULL; }
+
+typedef const char *name_at(const struct conf *c, size_t i); /* NULL: no more */
+
+static int find(const struct conf *c, name_at *at, const char *name)
 {
+	const char *one;
 	size_t i;
 
-	for (i = 0; i < c->modes; i++) {
-		if (!strcmp(c->mode[i].name, name))
+	for (i = 0; (one = at(c, i)); i++) {
+		if (!strcmp(one, name))
 			return (int)i;
 	}
 	return -1;
 }
 
-static int find_feature(const struct conf *c, const char *name)
+/* What was meant, or else what there is, as far as it fits. */
+static const char *unknown(const struct conf *c, const char *what, name_at *at, const char *name, char why[OVERRIDE_WHY])
 {
-	size_t i;
+	struct suggest s;
+	const char *one;
+	char meant[128];
+	size_t i, n;
 
-	for (i = 0; i < c->features; i++) {
-		if (!strcmp(c->feature[i].name, name))
-			return (int)i;
-	}
-	return -1;
-}
-
-static int find_datacenter(const struct conf *c, const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < c->datacenters; i++) {
-		if (!strcmp(c->datacenter[i].name, name))
-			return (int)i;
-	}
-	return -1;
+	suggest_init(&s, name);
+	for (i = 0; (one = at(c, i)); i++)
+		suggest_try(&s, one);
+	n = (size_t)snprintf(why, OVERRIDE_WHY, "there is no %s \"%.63s\"%s", what, name, suggest_text(&s, meant, sizeof(meant)));
+	for (i = 0; !s.best && (one = at(c, i)) && n + strlen(one) + 8 < OVERRIDE_WHY; i++)
+		n += (size_t)snprintf(why + n, OVERRIDE_WHY - n, "%s%s", i ? ", " : "; there are ", one);
+	return why;
 }
 
 /* DEGRADE_AUTO: not a word that can be set. */
@@ -105,21 +109,21 @@ static enum degrade_word parse_word(const char *word)
 	return DEGRADE_AUTO;
 }
 
-const char *override_check_names(const struct ctl_override *o, const struct conf *c)
+const char *override_check_names(const struct ctl_override *o, const struct conf *c, char why[OVERRIDE_WHY])
 {
 	switch (o->kind) {
 	case CTL_MODE:
-		return find_mode(c, o->value) < 0 ? "there is no mode of this name" : NULL;
+		return find(c, mode_name, o->value) < 0 ? unknown(c, "mode", mode_name, o->value, why) : NULL;
 	case CTL_FEATURE:
-		if (find_feature(c, o->subject) < 0)
-			return "there is no feature of this name";
+		if (find(c, feature_name, o->subject) < 0)
+			return unknown(c, "feature", feature_name, o->subject, why);
 		if (parse_word(o->value) == DEGRADE_AUTO)
 			return "a feature can be on, stale-only, off or share";
 		if (parse_word(o->value) == DEGRADE_SHARE && o->share > DEGRADE_FULL)
 			return "a share is between 0% and 100%";
 		return NULL;
 	case CTL_DRAIN:
-		return find_datacenter(c, o->subject) < 0 ? "there is no datacenter of this name" : NULL;
+		return find(c, datacenter_name, o->subject) < 0 ? unknown(c, "datacenter", datacenter_name, o->subject, why) : NULL;
 	}
 	return "this is no kind of override";
 }
@@ -169,7 +173,7 @@ struct ctl_override *overrides_ended(struct overrides *all, int64_t wall)
 
 static void apply_feature(const struct ctl_override *o, const struct conf *c, struct degrade_live *live)
 {
-	int f = find_feature(c, o->subject);
+	int f = find(c, feature_name, o->subject);
 
 	if (f < 0)
 		return;
@@ -195,7 +199,7 @@ void overrides_apply(const struct overrides *all, const struct conf *c, uint8_t 
 
 		switch (o->kind) {
 		case CTL_MODE:
-			at = find_mode(c, o->value);
+			at = find(c, mode_name, o->value);
 			if (at >= 0) {
 				live->mode = (uint8_t)at;
 				live->mode_forced = true;
@@ -205,7 +209,7 @@ void overrides_apply(const struct overrides *all, const struct conf *c, uint8_t 
 			apply_feature(o, c, live);
 			break;
 		case CTL_DRAIN:
-			at = find_datacenter(c, o->subject);
+			at = find(c, datacenter_name, o->subject);
 			if (at >= 0)
 				drained[at] = true;
 			break;

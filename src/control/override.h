@@ -8,6 +8,8 @@
 
 #include "firebreak/control.h"
 
+#define OVERRIDE_WHY 256
+
 /* Plain data, copyable; bounded. */
 struct overrides {
 	size_t n;
@@ -18,8 +20,9 @@ const char *override_kind_word(enum ctl_kind kind);
 bool override_kind_parse(const char *word, enum ctl_kind *kind);
 /* Author, reason, text and times that make sense at `wall`. NULL, or why not. */
 const char *override_check_form(const struct ctl_override *o, int64_t wall, uint32_t max_s);
-/* Subject and value are names this configuration knows, a value that fits the kind. */
-const char *override_check_names(const struct ctl_override *o, const struct conf *c);
+/* Subject and value are names this configuration knows, a value that fits the kind.
+ * NULL, or why not, perhaps in `why`. */
+const char *override_check_names(const struct ctl_override *o, const struct conf *c, char why[OVERRIDE_WHY]);
 
 struct ctl_override *overrides_find(struct overrides *all, enum ctl_kind kind, const char *subject);
 /* Adds or replaces. False: the table is full. */

@@ -49,6 +49,12 @@ static int connect_unix(const char *path)
 	return fd;
 }
 
+static void no_connection(char *why, const char *address, int error)
+{
+	snprintf(why, WHY_SIZE, "no connection to %.110s: %s%s", address, strerror(error),
+		 error == ECONNREFUSED || error == ENOENT ? "; does firebreak run, and is this its admin.address?" : "");
+}
+
 /* "[::1]:99" or "host:99" into its two parts. */
 static int split(const char *address, char host[256], char port[16])
 {
@@ -76,7 +82,7 @@ static int connect_tcp(const char *address, char *why)
 	char host[256], port[16];
 	int fd = -1, error;
 
-	if (split(address, host, port)) {
+	if (split(address, host, port) || strspn(port, "0123456789") != strlen(port) || strtoul(port, NULL, 10) > 65535) {
 		snprintf(why, WHY_SIZE, "%.150s is no address; expected host:port or unix:/path", address);
 		return -1;
 	}
@@ -88,7 +94,7 @@ static int connect_tcp(const char *address, char *why)
 	for (a = all; a && fd < 0; a = a->ai_next) {
 		fd = open_socket(a->ai_family);
 		if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen)) {
-			snprintf(why, WHY_SIZE, "no connection to %.150s: %s", address, strerror(errno));
+			no_connection(why, address, errno);
 			close(fd);
 			fd = -1;
 		}
@@ -105,7 +111,7 @@ static int connect_to(const char *address, char *why)
 		return connect_tcp(address, why);
 	fd = connect_unix(address + 5);
 	if (fd < 0)
-		snprintf(why, WHY_SIZE, "no connection to %.150s: %s", address, strerror(errno));
+		no_connection(why, address, errno);
 	return fd;
 }
 

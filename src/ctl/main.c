@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "firebreak/suggest.h"
 #include "http.h"
 #include "show.h"
 
@@ -106,13 +107,20 @@ static char *read_token(const char *path)
 	return token;
 }
 
-/* Prints why not; the server's own sentence when it gave one. */
-static int explain(const struct http_answer *answer)
+/* Prints why not: the server's own sentence, and what that means for this command. */
+static int explain(const struct options *o, const struct http_answer *answer)
 {
 	json_t *problem = json_loads(answer->body, 0, NULL);
 	const char *detail = json_string_value(json_object_get(problem, "detail"));
 
-	fprintf(stderr, "firebreakctl: %s (%d)\n", detail ? detail : "the server refused", answer->status);
+	if (answer->status == 401)
+		fprintf(stderr, "firebreakctl: %s; name the node's file (admin.token_file) with --token-file or FIREBREAK_TOKEN_FILE (401)\n",
+			o->token_file ? "the token is not this node's" : "changes over TCP need a token");
+	else if (detail)
+		fprintf(stderr, "firebreakctl: %s (%d)\n", detail, answer->status);
+	else
+		fprintf(stderr, "firebreakctl: %s answers, but not like Firebreak's admin side (%d); compare with admin.address of the node\n",
+			o->address, answer->status);
 	json_decref(problem);
 	return 1;
 }
@@ -121,7 +129,8 @@ static int call(const struct options *o, const char *method, const char *path, c
 {
 	char why[256];
 
-	if (!http_call(o->address, read_token(o->token_file), method, path, body, answer, why))
+	/* Who only looks needs no token, and may not be allowed to read it. */
+	if (!http_call(o->address, strcmp(method, "GET") ? read_token(o->token_file) : NULL, method, path, body, answer, why))
 		return 0;
 	fprintf(stderr, "firebreakctl: %s\n", why);
 	return 1;
@@ -132,7 +141,7 @@ static int get(const struct options *o, const char *path, struct http_answer *an
 	int error = call(o, "GET", path, NULL, answer);
 
 	if (!error && answer->status != 200) {
-		error = explain(answer);
+		error = explain(o, answer);
 		free(answer->body);
 	}
 	return error;
@@ -225,7 +234,7 @@ static int change(const struct options *o, const char *method, const char *path,
 	if (call(o, method, path, body, &answer))
 		return 1;
 	if (answer.status != 200) {
-		explain(&answer);
+		explain(o, &answer);
 		free(answer.body);
 		return 1;
 	}
@@ -288,6 +297,19 @@ static bool is(const struct options *o, unsigned word, const char *text)
 	return word < o->words && !strcmp(o->word[word], text);
 }
 
+/* A word that is none of these (NULL at the end): `what`, and what was meant perhaps. */
+static int unknown(const char *word, const char *what, const char *const *known)
+{
+	struct suggest s;
+	char meant[64];
+
+	suggest_init(&s, word ? word : "");
+	while (*known)
+		suggest_try(&s, *known++);
+	fprintf(stderr, "firebreakctl: %s%s\nTry `firebreakctl --help'.\n", what, suggest_text(&s, meant, sizeof(meant)));
+	return EX_USAGE;
+}
+
 static int usage(const char *why)
 {
 	fprintf(stderr, "firebreakctl: %s\nTry `firebreakctl --help'.\n", why);
@@ -323,6 +345,7 @@ static const char *percent(const char *text, char out[32])
 static int do_feature(const struct options *o)
 {
 	char path[512], name[256], share[32];
+	static const char *const states[] = { "on", "off", "stale-only", "share", "auto", NULL };
 	bool shared = is(o, 2, "share");
 
 	if (o->words != (shared ? 4 : 3))
@@ -332,7 +355,7 @@ static int do_feature(const struct options *o)
 	if (is(o, 2, "auto"))
 		return clear(o, path);
 	if (!shared && !is(o, 2, "on") && !is(o, 2, "off") && !is(o, 2, "stale-only"))
-		return usage("a feature can be on, off, stale-only, share or auto");
+		return unknown(o->word[2], "a feature can be on, off, stale-only, share or auto", states);
 	if (!timed(o))
 		return usage("feature needs --for and --reason");
 	return set(o, path, "state", o->word[2], shared ? percent(o->word[3], share) : NULL);
@@ -374,6 +397,7 @@ static const char *or_default(const char *value, const char *fallback)
 
 int main(int argc, char **argv)
 {
+	static const char *const commands[] = { "status", "mode", "feature", "dc", "metrics", NULL };
 	struct options o = { 0 };
 
 	argp_err_exit_status = EX_USAGE;
@@ -391,5 +415,5 @@ int main(int argc, char **argv)
 		return do_feature(&o);
 	if (is(&o, 0, "dc"))
 		return do_dc(&o);
-	return usage("expected: status, mode, feature, dc or metrics");
+	return unknown(o.word[0], "expected: status, mode, feature, dc or metrics", commands);
 }

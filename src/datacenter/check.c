@@ -29,10 +29,7 @@
 
 static struct h2_field field_of(enum h2_token token, const char *value)
 {
-	const char *name = h2_token_name(token);
-
-	return (struct h2_field){ .name = (const uint8_t *)name, .name_len = strlen(name), .value = (const uint8_t *)value,
-				  .value_len = strlen(value), .flags = H2_FIELD_KEEP, .token = (uint8_t)token };
+	return h2_field(token, value, strlen(value));
 }
 
 static bool make_strings(struct check *k, const struct conf_datacenter *dc, const char *address)

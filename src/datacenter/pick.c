@@ -14,6 +14,8 @@ __extension__ typedef unsigned __int128 uint128;
 
 #define AVOID_LEAST (250 * CLOCK_MS)
 #define AVOID_MOST  (2 * CLOCK_SEC)
+#define ERROR_LIKE  CLOCK_SEC /* an error answer counts as one that took this long */
+#define TIMES_MOST  4         /* latency makes an endpoint no more than so many times as loaded */
 
 enum rank { SOUND, WORTH_TRYING, AVOIDED, UNUSABLE };
 
@@ -30,15 +32,30 @@ void dc_local_failed(struct dc_local *l, unsigned endpoint, int64_t now)
 	l->avoid_until[endpoint] = now + (n < 3 ? AVOID_LEAST << n : AVOID_MOST);
 }
 
-void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns)
+/* What was learned is worth half a second later (half-life 1 s; between whole seconds a
+ * straight line): who was slow once is asked again. */
+static double latency(const struct dc_local *l, unsigned endpoint, int64_t now)
 {
+	int64_t age = now - l->learned[endpoint];
+	unsigned seconds = age > 0 ? (unsigned)(age / CLOCK_SEC) : 0;
+
+	if (seconds > 40)
+		seconds = 40;
+	return l->latency[endpoint] / (double)(UINT64_C(1) << seconds) * (1 - (double)(age > 0 ? age % CLOCK_SEC : 0) / (2 * CLOCK_SEC));
+}
+
+void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now, bool well)
+{
+	double before = latency(l, endpoint, now);
+
 	l->failures[endpoint] = 0;
 	if (latency_ns <= 0)
 		return;
-	if (l->latency[endpoint] <= 0)
-		l->latency[endpoint] = (double)latency_ns;
-	else
-		l->latency[endpoint] += ((double)latency_ns - l->latency[endpoint]) / 8;
+	/* Who is over its capacity is quick to say so, and must not draw more for it. */
+	if (!well && latency_ns < ERROR_LIKE)
+		latency_ns = ERROR_LIKE;
+	l->latency[endpoint] = before > 0 ? before + ((double)latency_ns - before) / 8 : (double)latency_ns;
+	l->learned[endpoint] = now;
 }
 
 void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until)
@@ -223,15 +240,20 @@ static double load(const struct conf *c, const struct dc_local *local, int i, in
 	return latency * (1 + local->in_flight[i] / (2 * part));
 }
 
-/* Power of two choices. Loads within a quarter of each other are equal: then the first,
- * drawn by weight, has it. One request in 32 does not look at latency, so that an
- * estimate that was bad once gets new samples. */
-static int less_loaded(const struct conf *c, const struct dc_local *local, int a, int b, bool blind)
+/* Power of two choices. What is under way is known; latency is of the past, so it only
+ * counts up to a bound: else all would run to the one that was quick a moment ago, long
+ * after it is not. Loads within a quarter of each other are equal: then the first, drawn by
+ * weight, has it. */
+static int less_loaded(const struct conf *c, const struct dc_local *local, int a, int b, int64_t now)
 {
-	double la = local->latency[a], lb = local->latency[b];
+	double la = latency(local, (unsigned)a, now), lb = latency(local, (unsigned)b, now);
 
-	if (blind || la <= 0 || lb <= 0)
+	if (la <= 0 || lb <= 0)
 		la = lb = 1;
+	if (la > TIMES_MOST * lb)
+		la = TIMES_MOST * lb;
+	if (lb > TIMES_MOST * la)
+		lb = TIMES_MOST * la;
 	return load(c, local, b, a, lb) * 1.25 < load(c, local, a, b, la) ? b : a;
 }
 
@@ -261,7 +283,7 @@ static int pick_endpoint(const struct conf *c, const struct dc_live *live, const
 	if (!candidates[best])
 		return a;
 	b = draw(c, candidates[best], (uint32_t)(want->random >> 32));
-	return b < 0 ? a : less_loaded(c, local, a, b, (mix(want->random) & 31) == 0);
+	return b < 0 ? a : less_loaded(c, local, a, b, now);
 }
 
 int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_local *local,

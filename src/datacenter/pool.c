@@ -254,7 +254,7 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
 	return st;
 }
 
-void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns)
+void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns, unsigned status)
 {
 	struct board_evidence *e;
 
@@ -266,7 +266,7 @@ void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t h
 		endpoint_count(p->endpoint[endpoint]);
 	if (head_ns > 0) { /* a client that left before it says nothing */
 		e->answers++;
-		dc_local_answered(&p->local, (unsigned)endpoint, head_ns);
+		dc_local_answered(&p->local, (unsigned)endpoint, head_ns, clock_now(), status < 500);
 	}
 	if (fault_info(fault)->blames_datacenter) {
 		e->last_fault = fault;

@@ -30,7 +30,7 @@ struct link {
 	bool proven;        /* it has answered a PING */
 	bool doubted;       /* its PING is overdue, not yet out of time */
 	bool leaving;       /* takes no new streams */
-	bool judged;        /* its end was counted already */
+	bool judged;        /* silent, and counted as that: finishes what has begun, if it can */
 };
 
 /* owned by: the pool's table, or its list of the leaving

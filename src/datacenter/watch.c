@@ -5,9 +5,10 @@
  * A session has requests and nothing at all is heard for longer than its endpoint's
  * answers usually take: PING at once. A slow backend answers it and is left to work;
  * the next PING waits twice as long, until a new request is sent. One that does not
- * answer in time is abandoned with all its streams, which fail over. Any byte counts as
- * a sign of life, so a PING queued behind a long transfer does not condemn it. Quiet
- * sessions are asked every ping_idle_ms.
+ * answer in time is judged: it gets no new streams, and those that wait for an answer
+ * fail over. What has begun cannot, so it is left to the peer until ping_stream_timeout:
+ * it may only have paused. Any byte counts as a sign of life, so a PING queued behind a
+ * long transfer does not condemn it. Quiet sessions are asked every ping_idle_ms.
  *
  * While a PING is overdue by its own standards, but not yet out of time, new requests
  * already go elsewhere.
@@ -55,6 +56,8 @@ static int64_t timeout(const struct link *l)
 {
 	const struct conf_retry *r = &l->ep->pool->conf->retry;
 
+	if (l->judged)
+		return r->ping_stream_timeout_ms * CLOCK_MS;
 	if (!l->proven)
 		return r->connect_timeout_ms * CLOCK_MS;
 	if (!h2_session_streams(l->h2))
@@ -71,8 +74,14 @@ static int64_t overdue(const struct link *l)
 
 static void silent(struct link *l)
 {
-	l->judged = true;
-	endpoint_failed(l->ep, FAULT_UPSTREAM_SILENT);
+	if (!l->judged) {
+		l->judged = true;
+		l->ticks = 0;
+		endpoint_failed(l->ep, FAULT_UPSTREAM_SILENT);
+		h2_silent(l->h2);
+		if (l->proven && h2_session_streams(l->h2))
+			return;
+	}
 	h2_close(l->h2, FAULT_UPSTREAM_SILENT);
 }
 
@@ -93,15 +102,32 @@ static void doubt(struct link *l, int64_t now)
 	}
 }
 
+/* Bytes come, but they let nothing through: a header block that never ends, or a peer that
+ * talks and does not read. */
+static bool obstructed(const struct link *l, int64_t now)
+{
+	const struct conf_limits *limits = &l->ep->pool->conf->limits;
+	int64_t head = h2_session_head_since(l->h2), stuck = net_stuck_since(h2_session_conn(l->h2));
+
+	return (head && now - head >= limits->header_timeout_ms * CLOCK_MS) ||
+	       (stuck && now - stuck >= limits->write_timeout_ms * CLOCK_MS);
+}
+
 /* True when something on it is waited for. */
 static bool check_link(struct link *l, int64_t now)
 {
 	int64_t pending, unheard;
 
-	if (l->judged)
-		return false;
 	if (!h2_session_open(l->h2))
-		return true; /* net keeps the deadline of connecting */
+		return !l->judged; /* net keeps the deadline of connecting */
+	if (obstructed(l, now)) {
+		h2_close(l->h2, FAULT_UPSTREAM_PROTOCOL);
+		return false;
+	}
+	if (l->judged && !h2_session_streams(l->h2)) {
+		h2_close(l->h2, FAULT_UPSTREAM_SILENT);
+		return false;
+	}
 	pending = h2_ping_pending(l->h2);
 	if (!pending) {
 		l->doubted = false;
@@ -115,7 +141,7 @@ static bool check_link(struct link *l, int64_t now)
 		l->ticks++;
 	if (unheard >= timeout(l) && l->ticks >= TICKS)
 		silent(l);
-	else if (h2_session_streams(l->h2) && l->ticks > 1 && unheard >= overdue(l))
+	else if (!l->judged && h2_session_streams(l->h2) && l->ticks > 1 && unheard >= overdue(l))
 		doubt(l, now);
 	return true;
 }

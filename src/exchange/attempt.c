@@ -72,13 +72,6 @@ int64_t attempt_patience(const struct xchg *x)
 	return (x->feature->long_lived || x->connect ? x->feature->stream_idle_ms : x->feature->timeout_ms) * CLOCK_MS;
 }
 
-static uint64_t affinity(struct xchg *x)
-{
-	if (x->identity_len)
-		return crypt_hash64(x->identity, x->identity_len, 0);
-	return crypt_hash64(x->client->text, strlen(x->client->text), 0);
-}
-
 enum fault attempt_start(struct xchg *x)
 {
 	bool whole = x->down->remote_end && !x->down->trailers && !x->down->received;
@@ -86,7 +79,7 @@ enum fault attempt_start(struct xchg *x)
 	int endpoint = -1;
 
 	if (!x->want.hash) {
-		x->want.hash = affinity(x);
+		x->want.hash = request_user(x, 0, x->client->salt);
 		x->want.random = worker_random(x->w);
 	}
 	if (x->via != x->w->snap) { /* endpoints are numbered anew by every configuration */
@@ -153,7 +146,7 @@ void attempt_over(struct xchg *x, enum fault fault)
 		return;
 	x->attempting = false;
 	if (x->via == x->w->snap)
-		dc_pool_result(x->w->pool, x->endpoint, fault, x->head_at ? x->head_at - x->attempt_at : 0);
+		dc_pool_result(x->w->pool, x->endpoint, fault, x->head_at ? x->head_at - x->attempt_at : 0, x->status);
 }
 
 void attempt_abandon(struct xchg *x, enum fault fault)

@@ -108,6 +108,7 @@ static void start(struct worker *w, unsigned listener, int fd, const struct net_
 	}
 	d->w = w;
 	d->address_key = key;
+	d->salt = worker_random(w);
 	d->tls = w->snap->tls[listener] != NULL;
 	d->trusted = snapshot_trusts(w->snap, peer);
 	if (key)

@@ -119,13 +119,12 @@ static void stop_looking(struct xchg *x)
 	x->looking = false;
 }
 
+/* The same for a user within the hour, on any connection. */
 static uint16_t cohort(struct xchg *x)
 {
-	uint64_t hour = (uint64_t)(clock_wall() / (3600 * CLOCK_SEC));
+	uint64_t hour = (uint64_t)(clock_wall() / (3600 * CLOCK_SEC)), address = crypt_hash64(x->client->text, strlen(x->client->text), hour);
 
-	if (x->identity_len)
-		return (uint16_t)(crypt_hash64(x->identity, x->identity_len, hour) % DEGRADE_FULL);
-	return (uint16_t)(crypt_hash64(x->client->text, strlen(x->client->text), hour) % DEGRADE_FULL);
+	return (uint16_t)(request_user(x, hour, address) % DEGRADE_FULL);
 }
 
 /* Why recent state is given although no attempt has failed. */
@@ -434,6 +433,12 @@ static void on_attempt_closed(struct xchg *x)
 	x->down->tunnel = false; /* nobody is there for the rest */
 }
 
+/* The endpoint has fallen silent: nothing is lost by asking another. */
+static bool movable(const struct xchg *x)
+{
+	return x->state == XCHG_WAITING && !(x->replay_lost && x->down->received);
+}
+
 void xchg_on_up(struct h2_stream *st, uint32_t what)
 {
 	struct xchg *x = st->user;
@@ -452,6 +457,11 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		settle(x);
 		return;
 	}
+	if ((what & H2_SILENT) && !(what & (H2_HEAD | H2_CLOSED)) && movable(x)) {
+		attempt_failed(x, FAULT_UPSTREAM_SILENT);
+		settle(x);
+		return;
+	}
 	if ((what & H2_INTERIM) && x->state == XCHG_WAITING && !pass_interims(x)) {
 		attempt_failed(x, FAULT_UPSTREAM_BAD_RESPONSE);
 		settle(x);
@@ -465,7 +475,7 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		return;
 	}
 	if ((what & H2_HEAD) && x->state == XCHG_WAITING) {
-		if (st->fault == FAULT_HEAD_TOO_LARGE || st->reset_sent) {
+		if (st->fault == FAULT_UPSTREAM_BAD_RESPONSE || st->reset_sent) { /* or a part of the head is missing */
 			attempt_failed(x, st->fault == FAULT_NO_MEMORY ? FAULT_NO_MEMORY : FAULT_UPSTREAM_BAD_RESPONSE);
 			settle(x);
 			return;

@@ -73,7 +73,8 @@ static bool is_port(const uint8_t *text, size_t len)
 }
 
 /* Host and :authority must agree (RFC 9113 8.3.1); userinfo is not for http (RFC
- * 9110 4.2.4). *host gets the name in lower case without the port. */
+ * 9110 4.2.4), and no name needs escapes, which routes would not see through. *host gets
+ * the name in lower case without the port and the dot of the root. */
 static enum fault read_host(struct xchg *x, struct pseudo *p, char *host, size_t size, size_t *len)
 {
 	const struct h2_field *a = p->authority ? p->authority : p->host;
@@ -86,7 +87,7 @@ static enum fault read_host(struct xchg *x, struct pseudo *p, char *host, size_t
 	if (p->authority && p->host &&
 	    (p->host->value_len != a->value_len || strncasecmp((const char *)p->host->value, (const char *)a->value, a->value_len)))
 		return FAULT_BAD_REQUEST;
-	if (!a->value_len || memchr(a->value, '@', a->value_len))
+	if (!a->value_len)
 		return FAULT_BAD_REQUEST;
 	n = a->value_len;
 	if (a->value[0] != '[' && (colon = memchr(a->value, ':', n)))
@@ -95,8 +96,11 @@ static enum fault read_host(struct xchg *x, struct pseudo *p, char *host, size_t
 		n = (size_t)(colon - a->value) + 1;
 	if (!n || n >= size || !is_port(a->value + n, a->value_len - n) || (a->value[0] == '[' && a->value[n - 1] != ']'))
 		return FAULT_BAD_REQUEST;
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
+		if (a->value[i] == '@' || a->value[i] == '%')
+			return FAULT_BAD_REQUEST;
 		host[i] = (char)(a->value[i] >= 'A' && a->value[i] <= 'Z' ? a->value[i] + 32 : a->value[i]);
+	}
 	host[n] = '\0';
 	*len = n;
 	if (x->client->tls) {
@@ -108,7 +112,17 @@ static enum fault read_host(struct xchg *x, struct pseudo *p, char *host, size_t
 			x->client->covered = h;
 		}
 	}
+	*len -= n > 1 && host[n - 1] == '.';
 	return FAULT_NONE;
+}
+
+/* A backend that cuts parameters off must find the request in the same feature. */
+static bool one_feature(struct xchg *x, uint8_t feature, const char *host, size_t host_len)
+{
+	char *plain = arena_alloc(&x->down->arena, x->path_len);
+	size_t len = plain ? route_without_parameters(x->target, x->path_len, plain) : 0;
+
+	return len && route_match(x->snap->routes, x->method, x->method_len, host, host_len, plain, len).feature == feature;
 }
 
 static enum fault read_target(struct xchg *x, struct pseudo *p, const char *host, size_t host_len)
@@ -117,11 +131,13 @@ static enum fault read_target(struct xchg *x, struct pseudo *p, const char *host
 	size_t len, path_len;
 	bool unchanged;
 	char *out;
+	int how;
 
 	out = arena_alloc(&x->down->arena, p->path->value_len + 1);
 	if (!out)
 		return FAULT_NO_MEMORY;
-	if (route_normalise((const char *)p->path->value, p->path->value_len, out, &len, &path_len, &unchanged) != ROUTE_PATH_OK)
+	how = route_normalise((const char *)p->path->value, p->path->value_len, out, &len, &path_len, &unchanged);
+	if (how == ROUTE_PATH_BAD)
 		return FAULT_BAD_PATH;
 	x->target = unchanged ? (const char *)p->path->value : out;
 	x->target_len = (uint32_t)len;
@@ -129,6 +145,8 @@ static enum fault read_target(struct xchg *x, struct pseudo *p, const char *host
 		return FAULT_BAD_PATH;
 	x->path_len = (uint16_t)path_len;
 	hit = route_match(x->snap->routes, x->method, x->method_len, host, host_len, x->target, path_len);
+	if (how == ROUTE_PATH_PARAMETERS && !one_feature(x, hit.feature, host, host_len))
+		return FAULT_BAD_PATH;
 	x->ask.feature = hit.feature;
 	x->feature = &x->snap->conf->feature[hit.feature];
 	return FAULT_NONE;
@@ -177,6 +195,13 @@ static void read_identity(struct xchg *x, const struct h2_field *f)
 		len--;
 	x->identity_len = x->identity ? 0 : (uint32_t)len;
 	x->identity = value;
+}
+
+uint64_t request_user(const struct xchg *x, uint64_t seed, uint64_t otherwise)
+{
+	if (x->authorization)
+		return crypt_hash64(x->authorization->value, x->authorization->value_len, seed);
+	return x->identity_len ? crypt_hash64(x->identity, x->identity_len, seed) : otherwise;
 }
 
 static void read_other(struct xchg *x, const struct h2_field *f)
@@ -295,6 +320,9 @@ static bool pass(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
 	case H2_UPGRADE:
 	case H2_TRANSFER_ENCODING:
 		return false;
+	case H2_AUTHORIZATION:
+		x->authorization = f;
+		return true;
 	case H2_TE:
 		return f->value_len == 8 && !strncasecmp((const char *)f->value, "trailers", 8);
 	case H2_X_FORWARDED_FOR:
@@ -426,15 +454,19 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 	return fw.failed ? FAULT_NO_MEMORY : add_ours(x, &fw);
 }
 
+/* The worker's next id; then that one more, in hexadecimal and within its last eight
+ * digits: the first eight are the worker's own. */
 static void make_id(struct xchg *x)
 {
-	static const char hex[] = "0123456789abcdef";
-	uint64_t v = (uint64_t)x->w->id_prefix << 32 | x->w->id_next++;
+	char *next = x->w->id;
 	int i;
 
-	for (i = 15; i >= 0; i--, v >>= 4)
-		x->id[i] = hex[v & 15];
-	x->id[16] = '\0';
+	memcpy(x->id, next, sizeof(x->id));
+	for (i = 15; i >= 8; i--) {
+		next[i] = (char)(next[i] == '9' ? 'a' : next[i] == 'f' ? '0' : next[i] + 1);
+		if (next[i] != '0')
+			break;
+	}
 }
 
 enum fault request_read(struct xchg *x)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -64,6 +65,12 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	w->part->generation = w->snap->conf->generation;
 	snapshot_put(old);
 	log_event(LOG_LEVEL_INFO, "config.applied", NULL);
+}
+
+/* The configuration in force, or the one about to be. */
+static uint64_t newest(const struct worker *w)
+{
+	return (w->pending ? w->pending : w->snap)->conf->generation;
 }
 
 static void take_config(struct worker *w, struct proc_message m)
@@ -223,7 +230,10 @@ static void on_command(void *arg)
 		case PROC_NONE:
 			return;
 		case PROC_CONFIG:
-			take_config(w, m);
+			if (m.number > newest(w)) /* or sent again while it was late */
+				take_config(w, m);
+			else if (m.fd >= 0)
+				close(m.fd);
 			break;
 		case PROC_REOPEN:
 			log_reopen();
@@ -247,8 +257,14 @@ static void on_command(void *arg)
 
 static bool seed(struct worker *w)
 {
-	return crypt_init() && crypt_random(&w->random, sizeof(w->random)) && (w->random |= 1) &&
-	       crypt_random(&w->hash_seed, sizeof(w->hash_seed)) && crypt_random(&w->id_prefix, sizeof(w->id_prefix));
+	uint32_t own;
+
+	if (!crypt_init() || !crypt_random(&w->random, sizeof(w->random)) || !crypt_random(&w->hash_seed, sizeof(w->hash_seed)) ||
+	    !crypt_random(&own, sizeof(own)))
+		return false;
+	w->random |= 1;
+	snprintf(w->id, sizeof(w->id), "%08x00000000", own);
+	return true;
 }
 
 static bool start(struct worker *w, const struct xchg_worker_args *args)

@@ -89,7 +89,7 @@ struct worker {
 	struct budget budget;
 	uint64_t random;              /* xorshift state: jitter and choice, not secrets */
 	uint64_t hash_seed;
-	uint32_t id_prefix, id_next;  /* request ids */
+	char id[17];                  /* of the next request: 16 hexadecimal digits */
 	const unsigned char *secret, *ticket_key;
 	int command_fd;
 	const int *listen_fd;
@@ -107,6 +107,7 @@ struct downstream {
 	uint64_t address_key;
 	bool trusted, tls;
 	uint64_t covered; /* hash of the last host found covered by our certificate */
+	uint64_t salt;    /* random: spreads those nobody can tell apart */
 	char text[INET6_TEXT]; /* peer address for x-forwarded-for */
 };
 
@@ -147,6 +148,7 @@ struct xchg {
 	struct h2_field *field; /* as sent upstream */
 	uint16_t fields;
 	const char *method, *target, *identity;
+	const struct h2_field *authorization;
 	uint32_t method_len, target_len, identity_len;
 	uint16_t path_len;
 	bool is_head, idempotent, grpc, connect, request_no_store, request_range, authorized;
@@ -177,6 +179,10 @@ struct xchg {
 /* request.c: reads the head of x->down. FAULT_NONE, or what to refuse it with. */
 enum fault request_read(struct xchg *x);
 bool request_key(struct xchg *x, struct cache_key *key);
+/* Who asks, as far as it can be told: the same for all features that get the same Authorization,
+ * else the identity; `otherwise` when there is neither. For affinity and cohorts: no state is ever
+ * filed under it. */
+uint64_t request_user(const struct xchg *x, uint64_t seed, uint64_t otherwise);
 /* Trailers as they may go on; *n fields in the stream's arena. */
 struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, uint16_t *n);
 

@@ -9,6 +9,8 @@
 #include "firebreak/log.h"
 #include "h2_private.h"
 
+#define SEND_HEAD_MOST (2 << 20) /* header_list is at most 1 MiB */
+
 #define FIELDS 16 /* of a head at first */
 
 /* Frames of one stream come in rows (a field is a callback), so the last stream found
@@ -67,13 +69,13 @@ static bool head_add(struct h2_stream *st, struct h2_head *h, const uint8_t *nam
 		return false;
 	memcpy(copy, value, value_len);
 	f = &h->field[h->count++];
-	*f = (struct h2_field){
-		.name = (const uint8_t *)h2_token_name(token), .value = copy, .name_len = name_len, .value_len = value_len,
-		.flags = H2_FIELD_KEEP | (sensitive ? H2_FIELD_SENSITIVE : 0), .token = (uint8_t)token,
-	};
+	*f = h2_field(token, (char *)copy, value_len);
+	if (sensitive)
+		f->flags |= H2_FIELD_SENSITIVE;
 	if (!token) {
 		memcpy(copy + value_len, name, name_len);
 		f->name = copy + value_len;
+		f->name_len = name_len;
 	}
 	return true;
 }
@@ -98,18 +100,34 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
 	return st->filling ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
+/* Header octets a session may hold. An endpoint answers many clients on one: each stream
+ * adds a good head. */
+static uint32_t held_most(const struct h2_session *s)
+{
+	const struct conf_limits *l = s->ctx->limits;
+
+	return l->held_head_bytes + (s->ctx->server ? 0 : (uint32_t)s->count * (l->header_list_bytes / 8));
+}
+
+/* What a head beyond the limits is: the client's to hear (431), or the endpoint's to be
+ * refused for, even if its stream is over with it. */
+static enum fault too_large(const struct h2_session *s)
+{
+	return s->ctx->server ? FAULT_HEAD_TOO_LARGE : FAULT_UPSTREAM_BAD_RESPONSE;
+}
+
 /* Beyond the limits the block is still decoded (HPACK state is the connection's)
- * but no longer kept; the handler hears HEAD_TOO_LARGE and answers 431. A block
+ * but no longer kept; the handler hears of it (too_large). A block
  * four times too large, or too much held in all, costs the connection. */
 static int on_header_beyond(struct h2_session *s, struct h2_stream *st)
 {
 	const struct conf_limits *l = s->ctx->limits;
 
-	if (s->held > l->held_head_bytes || st->held > 4 * l->header_list_bytes) {
+	if (s->held > held_most(s) || st->held > 4 * l->header_list_bytes) {
 		h2_close(s, FAULT_FLOOD_HEADS);
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	}
-	st->fault = FAULT_HEAD_TOO_LARGE;
+	st->fault = too_large(s);
 	return 0;
 }
 
@@ -126,8 +144,8 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
 		return 0;
 	st->held += octets;
 	s->held += octets;
-	if (st->held > l->header_list_bytes || s->held > l->held_head_bytes || st->filling->count >= l->header_count ||
-	    st->fault == FAULT_HEAD_TOO_LARGE) {
+	if (st->held > l->header_list_bytes || (s->held > l->held_head_bytes && s->held > held_most(s)) || st->filling->count >= l->header_count ||
+	    st->fault == too_large(s)) {
 		rv = on_header_beyond(s, st);
 		/* The first field goes on being kept: it tells an interim response from the final one. */
 		if (rv || st->filling->count)
@@ -161,7 +179,7 @@ static bool head_complete(struct h2_session *s, struct h2_stream *st)
 	struct h2_head *h = st->filling, **tail;
 
 	st->filling = NULL;
-	if (st->head && st->fault == FAULT_HEAD_TOO_LARGE) {
+	if (st->head && st->fault == too_large(s)) {
 		/* Trailers that would arrive shortened. The peer makes us reset, and pays for it. */
 		h2_reset(st, NGHTTP2_ENHANCE_YOUR_CALM, s->ctx->server ? FAULT_BAD_REQUEST : FAULT_UPSTREAM_BAD_RESPONSE);
 		charge_reset(s);
@@ -314,6 +332,20 @@ static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t code, void 
 	return 0;
 }
 
+/* Server: a final head has left, and the reset that waited for it follows. */
+static bool answer_begun(struct h2_session *s, const nghttp2_frame *frame)
+{
+	struct h2_stream *st = find(s, frame->hd.stream_id);
+
+	if (!st || st->begun || !st->responded || !frame->headers.nvlen || frame->headers.nva[0].value[0] == '1')
+		return false;
+	st->begun = true;
+	if (!st->reset_sent)
+		return false;
+	nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, st->id, st->error_code);
+	return true;
+}
+
 static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
 {
 	struct h2_session *s = user;
@@ -321,6 +353,9 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
 
 	switch (frame->hd.type) {
 	case NGHTTP2_HEADERS:
+		if (s->ctx->server && answer_begun(s, frame))
+			return 0;
+		/* fall through */
 	case NGHTTP2_DATA:
 		if (frame->hd.stream_id > s->sent_id)
 			s->sent_id = frame->hd.stream_id;
@@ -449,6 +484,9 @@ static bool prepare(void)
 		/* The guard counts both, with configured limits; these stand behind it. */
 		nghttp2_option_set_stream_reset_rate_limit(option[i], 10000, 1000);
 		nghttp2_option_set_max_continuations(option[i], 1000);
+		/* What was taken within header_list is sent on, with a few fields of ours. The
+		 * codec's own limit is 64 KiB, and an answer beyond it would be dropped silently. */
+		nghttp2_option_set_max_send_header_block_length(option[i], SEND_HEAD_MOST);
 	}
 	return true;
 }

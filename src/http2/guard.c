@@ -30,7 +30,11 @@ enum fault guard_charge(struct h2_session *s, enum guard_kind kind, uint32_t cos
 
 	if (b->until < now)
 		b->until = now;
-	b->until += cost * interval;
+	/* Many clients share an endpoint's connection: there each stream has this for itself. */
+	if (!s->ctx->server && s->count && (kind == GUARD_FRAMES || kind == GUARD_EMPTY))
+		b->until += cost * interval / (int64_t)s->count;
+	else
+		b->until += cost * interval;
 	return b->until - now > burst[kind] * interval ? faults[kind] : FAULT_NONE;
 }
 
@@ -46,9 +50,9 @@ void guard_credit_data(struct h2_session *s, size_t len, bool held_back)
 	/* gRPC's peers measure the bandwidth with a PING for DATA that came. */
 	credit(s, GUARD_PINGS, l->pings_rate, 1);
 	/* A dribble of tiny frames earns nothing: it is what a peer asks for with updates
-	 * of one octet. */
+	 * of one octet. Of large ones some give back every 4 KiB, twice. */
 	if (len >= 256)
-		credit(s, GUARD_FRAMES, l->frames_rate, 3);
+		credit(s, GUARD_FRAMES, l->frames_rate, 3 + (int)(len / 2048));
 	else if (!held_back)
 		credit(s, GUARD_FRAMES, l->frames_rate, 2);
 }

@@ -259,7 +259,7 @@ static void on_closed(void *user, enum fault fault)
 
 		if (st->reset_sent && st->fault != FAULT_NONE)
 			f = st->fault;
-		else if (f == FAULT_UPSTREAM_CLOSED && (!st->id || st->id > s->sent_id))
+		else if (fault_info(f)->retry == FAULT_RETRY_IDEMPOTENT && !s->ctx->server && (!st->id || st->id > s->sent_id))
 			f = FAULT_UPSTREAM_GOAWAY; /* never said, so never processed */
 		stream_closed(st, f);
 	}
@@ -553,11 +553,21 @@ bool h2_session_peer_connect(const struct h2_session *s)
 	return s->ng && nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
 }
 
+int64_t h2_session_head_since(const struct h2_session *s) { return s->guard.head_since; }
 bool h2_session_settled(const struct h2_session *s) { return s->settings_seen; }
 
 bool h2_session_spent(const struct h2_session *s)
 {
 	return s->ng && nghttp2_session_get_next_stream_id(s->ng) > INT32_MAX;
+}
+
+void h2_silent(struct h2_session *s)
+{
+	struct list *node;
+
+	for (node = s->streams.next; node != &s->streams; node = node->next)
+		stream_ready(list_entry(node, struct h2_stream, node), H2_SILENT);
+	session_dispatch(s);
 }
 
 int64_t h2_ping(struct h2_session *s)

@@ -172,8 +172,10 @@ bool h2_respond(struct h2_stream *st, const struct h2_field *field, size_t n, bo
 		h2_consume(st, st->in.len);
 		buf_clear(&st->in);
 	}
-	if (nghttp2_submit_response(st->session->ng, st->id, (const nghttp2_nv *)field, n, end ? NULL : &body))
+	if (nghttp2_submit_response(st->session->ng, st->id, (const nghttp2_nv *)field, n, end ? NULL : &body)) {
+		st->responded = false;
 		return false;
+	}
 	h2_wake(st->session);
 	return true;
 }
@@ -268,6 +270,11 @@ void h2_reset(struct h2_stream *st, uint32_t code, enum fault fault)
 	st->fault = fault;
 	buf_clear(&st->out); /* the codec sends nothing more of it */
 	h2_wake(s);
+	/* It would overtake an answer's head that waits to be sent, and no status be heard. */
+	if (st->responded && !st->begun) {
+		st->error_code = code;
+		return;
+	}
 	if (s->ng && st->id && nghttp2_submit_rst_stream(s->ng, NGHTTP2_FLAG_NONE, st->id, code))
 		h2_close(s, FAULT_NO_MEMORY); /* or it would stay for ever */
 	else if (is_unsaid(st))

@@ -8,8 +8,9 @@
  * Stricter than RFC 3986, on purpose, wherever two readings exist of which a backend
  * may take the other one: ".." above the root (5.2.4 would drop it), encoded slashes
  * and backslashes, dot segments spelt with escapes or followed by parameters ("..;a"),
- * encoded controls. Escapes of octets >= 0x80 are kept as they are, whatever their
- * charset. ";" is an ordinary character.
+ * encoded controls, ASCII spelt in two octets and more. Other escapes of octets >= 0x80 are
+ * kept as they are, whatever their charset. ";" is an ordinary character here; the caller
+ * is told, and can ask for the reading of those who cut off what follows it.
  */
 #include "firebreak/route.h"
 
@@ -23,7 +24,7 @@ enum { SPECIAL = 1, BAD };
 static const uint8_t class[256] = {
 	B16, B16,                                     /* controls */
 	[' '] = BAD, ['#'] = BAD, ['\\'] = BAD, [0x7f] = BAD,
-	['%'] = SPECIAL, ['.'] = SPECIAL, ['/'] = SPECIAL, ['?'] = SPECIAL,
+	['%'] = SPECIAL, ['.'] = SPECIAL, ['/'] = SPECIAL, [';'] = SPECIAL, ['?'] = SPECIAL,
 	[0x80] = B16, B16, B16, B16, B16, B16, B16, B16, /* not ASCII: must be escaped */
 };
 
@@ -35,20 +36,22 @@ static uint8_t class_of(char c)
 /* Not followed by a character that makes "/." an ordinary name (".well-known"). */
 static bool dot_segment_likely(const char *in, size_t i, size_t len)
 {
-	return i + 1 == len || class_of(in[i + 1]) || in[i + 1] == ';';
+	return i + 1 == len || class_of(in[i + 1]);
 }
 
 /* Length of the path when it is normal already, else 0. */
-static size_t scan(const char *in, size_t len)
+static size_t scan(const char *in, size_t len, bool *parameters)
 {
 	size_t i = 1;
 
-	for (;; i++) {
+	for (*parameters = false;; i++) {
 		while (i < len && !class_of(in[i]))
 			i++;
 		if (i == len || in[i] == '?')
 			return i;
-		if (in[i] == '/' ? in[i - 1] == '/' : in[i] != '.' || (in[i - 1] == '/' && dot_segment_likely(in, i, len)))
+		if (in[i] == ';')
+			*parameters = true;
+		else if (in[i] == '/' ? in[i - 1] == '/' : in[i] != '.' || (in[i - 1] == '/' && dot_segment_likely(in, i, len)))
 			return 0;
 	}
 }
@@ -79,24 +82,48 @@ static bool unreserved(int c)
 	       c == '_' || c == '~';
 }
 
+/* The octet of the escape at in[0..3), or -1. */
+static int octet(const char *in, size_t left)
+{
+	int high = left < 3 || in[0] != '%' ? -1 : hex(in[1]), low = left < 3 ? -1 : hex(in[2]);
+
+	return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+/* A character of ASCII in the longer forms that UTF-8 forbids and careless decoders take
+ * (RFC 3629 3 and 10): "%C0%AF" for a slash. */
+static bool overlong(int first, const char *in, size_t left)
+{
+	unsigned octets = (unsigned)__builtin_clz(~((unsigned)first << 24)), value, i;
+	int next;
+
+	if (octets < 2 || octets > 6)
+		return false;
+	value = (unsigned)first & 0x7fu >> octets;
+	for (i = 1; i < octets; i++) {
+		next = 3 * i < left ? octet(in + 3 * i, left - 3 * i) : -1;
+		if (next < 0x80 || next > 0xbf)
+			return false;
+		value = value << 6 | ((unsigned)next & 0x3f);
+	}
+	return value < 0x80;
+}
+
 /* Writes the escape at in[0..3) as 1 or 3 characters; the count, or 0: refused. */
 static size_t escape(const char *in, size_t left, char *out)
 {
 	static const char digits[] = "0123456789ABCDEF";
-	int high = left < 3 ? -1 : hex(in[1]), low = left < 3 ? -1 : hex(in[2]), v;
+	int v = octet(in, left);
 
-	if (high < 0 || low < 0)
-		return 0;
-	v = high * 16 + low;
-	if (v < 0x20 || v == 0x7f || v == '/' || v == '\\')
+	if (v < 0x20 || v == 0x7f || v == '/' || v == '\\' || (v >= 0xc0 && overlong(v, in, left)))
 		return 0;
 	if (unreserved(v)) {
 		out[0] = (char)v;
 		return 1;
 	}
 	out[0] = '%';
-	out[1] = digits[high];
-	out[2] = digits[low];
+	out[1] = digits[v >> 4];
+	out[2] = digits[v & 15];
 	return 3;
 }
 
@@ -157,6 +184,7 @@ static size_t rewrite(const char *in, size_t len, char *out)
 int route_normalise(const char *in, size_t len, char *out, size_t *out_len, size_t *path_len, bool *same)
 {
 	const char *query;
+	bool parameters;
 	size_t path, o;
 
 	*same = true;
@@ -165,10 +193,12 @@ int route_normalise(const char *in, size_t len, char *out, size_t *out_len, size
 		return ROUTE_PATH_OK;
 	if (!len || in[0] != '/')
 		return ROUTE_PATH_BAD;
-	path = scan(in, len);
+	path = scan(in, len, &parameters);
 	if (path) {
 		*path_len = path;
-		return path <= ROUTE_PATH_MAX && query_ok(in + path, len - path) ? ROUTE_PATH_OK : ROUTE_PATH_BAD;
+		if (path > ROUTE_PATH_MAX || !query_ok(in + path, len - path))
+			return ROUTE_PATH_BAD;
+		return parameters ? ROUTE_PATH_PARAMETERS : ROUTE_PATH_OK;
 	}
 	query = memchr(in, '?', len);
 	path = query ? (size_t)(query - in) : len;
@@ -182,5 +212,27 @@ int route_normalise(const char *in, size_t len, char *out, size_t *out_len, size
 	memcpy(out + o, in + path, len - path);
 	*out_len = o + len - path;
 	out[*out_len] = '\0';
-	return ROUTE_PATH_OK;
+	return memchr(out, ';', o) || memmem(out, o, "%3B", 3) ? ROUTE_PATH_PARAMETERS : ROUTE_PATH_OK;
+}
+
+static bool parameter(const char *s, size_t left)
+{
+	return s[0] == ';' || (left >= 3 && memcmp(s, "%3B", 3) == 0);
+}
+
+size_t route_without_parameters(const char *path, size_t len, char *out)
+{
+	size_t i = 0, o = 0, start;
+
+	while (i < len) { /* path[i] is the slash before a segment */
+		start = o;
+		out[o++] = '/';
+		for (i++; i < len && path[i] != '/' && !parameter(path + i, len - i); i++)
+			out[o++] = path[i];
+		while (i < len && path[i] != '/')
+			i++;
+		if (o - start == 1 && i < len) /* nothing else was in it: an empty segment */
+			o = start;
+	}
+	return o;
 }

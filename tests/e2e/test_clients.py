@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -15,7 +14,7 @@ import h2.connection
 import h2.events
 import pytest
 
-from lib import proc
+from lib import config, proc
 
 HERE = os.path.dirname(__file__)
 
@@ -264,7 +263,7 @@ def grpc_scene(tmp_path_factory, certs):
     server.start()
     w = World(tmp_path_factory.mktemp("grpc"), certs)
     try:
-        p = w.proxy(datacenters={"a": ["127.0.0.1:%d" % port]}, checks=False)
+        p = w.proxy(datacenters={"a": ["127.0.0.1:%d" % port]}, checks=False, retry=config.PATIENT)
         yield p, server
     finally:
         server.stop(0).wait()
@@ -340,6 +339,3 @@ def test_grpc_refusal_is_trailers_only_14(grpc_scene, channel):
     assert e.value.code() == grpc.StatusCode.UNAVAILABLE
     meta = dict(e.value.trailing_metadata() or ()) | dict(e.value.initial_metadata() or ())
     assert int(meta["grpc-retry-pushback-ms"]) > 0
-
-
-assert shutil

@@ -3,6 +3,7 @@
 the proxy, under open-loop load."""
 import json
 import os
+import re
 import signal
 import time
 
@@ -75,6 +76,45 @@ def test_messenger_answers(messenger):
     a = fetch(messenger.address, as_user(1, "/v1/rooms/r1/messages"))
     assert a.status == 200 and b"secret of u1" in a.body
     assert a.field("proxy-status") is None and a.field("cache-status") is None
+
+
+@pytest.mark.plain
+def test_the_load_driver_fits_a_terminal(messenger):
+    """Rows and tables of firebreak-bench load stay within 80 columns, outcomes mixed as in an outage."""
+    driver = messenger.world.process([proc.binary("firebreak-bench", True), "load", "127.0.0.1:%d" % messenger.proxy.port, "--rate", "300",
+                                      "--duration", "60", "--admin", "127.0.0.1:%d" % messenger.proxy.admin_port, "--phases",
+                                      "normal,pangyo-lost,both-lost,returning,all-back"], "driver")
+
+    def rows():
+        return sum(bool(re.match(r" *\d+s ", line)) for line in driver.log().splitlines())
+    proc.wait_for(lambda: rows() >= 2, 20, what="rows")
+    for d in "ab":
+        driver.kill(signal.SIGUSR1)
+        messenger.signal(d, signal.SIGKILL)
+        seen = rows()
+        proc.wait_for(lambda seen=seen: rows() >= seen + 2, 20, what="rows of the next phase")
+    driver.stop()
+    out = driver.log()
+    assert "b down" in out and "both-lost" in out and "max gap" in out, out
+    wide = [line for line in out.splitlines() if len(line) > 80]
+    assert not wide, "\n".join(wide)
+
+
+def test_users_spread_and_stay(messenger):
+    """A user's requests go to one datacenter, whatever feature they are of and whatever identity it
+    declares; users are spread over both, also when all come from one address."""
+    homes = {}
+    for u in range(40):
+        seen = set()
+        for path, method in (("/v1/rooms/s%d/messages" % u, "POST"), ("/v1/sync", "GET"), ("/v1/shopping", "GET"), ("/v1/login/refresh", "POST")):
+            a = fetch(messenger.address, as_user(u, path, method), b"{}" if method == "POST" else None)
+            assert a.status in (200, 201), (a, a.body)
+            seen.add(a.field("x-datacenter"))
+        assert len(seen) == 1, (u, seen)
+        homes[u] = seen.pop()
+    assert 6 <= sum(h == "a" for h in homes.values()) <= 34, homes
+    strangers = [fetch(messenger.address, get("/v1/shopping", authority="example.com")).field("x-datacenter") for _ in range(40)]
+    assert 6 <= strangers.count("a") <= 34, strangers
 
 
 @pytest.mark.slow

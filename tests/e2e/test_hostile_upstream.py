@@ -1,170 +1,35 @@
 # SPDX-License-Identifier: MIT
-"""Backends that talk nonsense. Each costs its own request one clear status (or another
-datacenter answers), never a hang, a crash, a body that looks whole when it is not, or
-anything for the neighbours."""
+"""Backends that talk nonsense (lib/hostile.py has the list). Each costs its own request one
+clear status (or another datacenter answers), never a hang, a crash, a body that looks whole
+when it is not, or anything for the neighbours."""
+import json
 import struct
+import threading
 import time
 
 import pytest
 
-from lib.frames import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PUSH_PROMISE, RST_STREAM, SETTINGS,
-                        Raw, block, data, fetch, get, headers, ping, raw, rst, settings, window)
+from lib import proc
+from lib.frames import GOAWAY, WINDOW_UPDATE, Raw, data, fetch, get, headers, raw, rst, settings, window
+from lib.hostile import CONNECTIONS, CUT, OK, REPLIES, WHOLE, Peer, after_request, from_the_start
 
-OK = [(":status", "200"), ("content-type", "text/plain")]
-HEALTH = b"/healthz"
-
-
-class Peer:
-    """The server side of a script: reads frames, knows which streams ask for what."""
-
-    def __init__(self, s, greet=True):
-        import hpack
-        self.s = s
-        self.buf = b""
-        self.decoder = hpack.Decoder()
-        self.part = {}
-        self.want(len(PREFACE))
-        self.buf = self.buf[len(PREFACE):]
-        if greet:
-            s.sendall(settings([(3, 100)]))
-
-    def want(self, n):
-        while len(self.buf) < n:
-            more = self.s.recv(65536)
-            if not more:
-                raise ConnectionError("the proxy closed")
-            self.buf += more
-
-    def frame(self):
-        self.want(9)
-        n = int.from_bytes(self.buf[:3], "big")
-        self.want(9 + n)
-        kind, flags = self.buf[3], self.buf[4]
-        sid = struct.unpack(">I", self.buf[5:9])[0]
-        payload, self.buf = self.buf[9:9 + n], self.buf[9 + n:]
-        if kind == SETTINGS and not flags & ACK:
-            self.s.sendall(raw(SETTINGS, ACK, 0))
-        elif kind == PING and not flags & ACK:
-            self.s.sendall(raw(PING, ACK, 0, payload))
-        return kind, flags, sid, payload
-
-    def request(self):
-        """(stream, fields) of the next request that is no health check; those are answered."""
-        while True:
-            kind, flags, sid, payload = self.frame()
-            if kind != HEADERS:
-                continue
-            fields = {n.decode() if isinstance(n, bytes) else n: v.decode() if isinstance(v, bytes) else v
-                      for n, v in self.decoder.decode(payload[5:] if flags & 0x20 else payload, raw=True)}
-            if fields.get(":path", "").startswith("/healthz"):
-                self.s.sendall(headers(sid, OK))
-                continue
-            return sid, fields
+TIMEOUT = 2.0  # of the feature
+GRPC = [(":method", "POST"), (":scheme", "http"), (":authority", "example.com"), (":path", "/test.Chat/Say"),
+        ("content-type", "application/grpc"), ("te", "trailers")]
+# An answer may have begun before what breaks it was seen.
+MAY_BEGIN = ("interim flood", "empty DATA flood", "oversized frame", "PING flood", "SETTINGS flood", "unknown frame flood")
 
 
-def after_request(reply):
-    """A server that is sane until the request, then sends reply(stream) and reads on."""
-    def behave(s):
-        p = Peer(s)
-        while True:
-            sid, _ = p.request()
-            out = reply(sid)
-            for piece in out if isinstance(out, (list, tuple)) else [out]:
-                if piece is None:
-                    return
-                s.sendall(piece)
-            if out is None:
-                return
-    return behave
-
-
-def interim_flood(sid):
-    return [headers(sid, [(":status", "103"), ("link", "<x>")], end=False)] * 5000 + [headers(sid, OK)]
-
-
-def header_bomb(sid):
-    """One big field in the dynamic table, then a thousand references to it."""
-    big = b"\x40\x01x" + b"\x7f\xa1\x1e" + b"y" * 4000
-    whole = block([(":status", "200")]) + big + b"\xbe" * 15000
-    return raw(HEADERS, END_HEADERS | END_STREAM, sid, whole[:16000]) if len(whole) <= 16000 else \
-        raw(HEADERS, END_STREAM, sid, whole[:16000]) + raw(CONTINUATION, END_HEADERS, sid, whole[16000:])
-
-
-def endless_headers(sid):
-    yield raw(HEADERS, 0, sid, block([(":status", "200")]))
-    for i in range(3000):
-        yield raw(CONTINUATION, 0, sid, block([("x-%d" % i, "y" * 100)]))
-
-
-# What a backend does after the request came. name -> bytes, list of bytes, None = close
-REPLIES = {
-    "closes": lambda sid: None,
-    "half a frame, closes": lambda sid: [b"\0\0\x10\x01\x04\0\0", None],
-    "garbage": lambda sid: b"\xde\xad\xbe\xef" * 64,
-    "HTTP/1 answer": lambda sid: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-    "no :status": lambda sid: headers(sid, [("content-type", "x")]),
-    "status of letters": lambda sid: headers(sid, [(":status", "abc")]),
-    "status of four digits": lambda sid: headers(sid, [(":status", "2000")]),
-    "status 099": lambda sid: headers(sid, [(":status", "099")]),
-    "status twice": lambda sid: headers(sid, [(":status", "200"), (":status", "200")]),
-    "status after a field": lambda sid: headers(sid, [("x", "y"), (":status", "200")]),
-    "request pseudo-field": lambda sid: headers(sid, [(":status", "200"), (":path", "/")]),
-    "101": lambda sid: headers(sid, [(":status", "101")], end=False),
-    "100 with END_STREAM": lambda sid: headers(sid, [(":status", "100")]),
-    "upper-case name": lambda sid: headers(sid, OK + [("X-A", "b")]),
-    "CRLF in a value": lambda sid: headers(sid, OK + [("x-a", "b\r\nset-cookie: x")]),
-    "NUL in a value": lambda sid: headers(sid, OK + [("x-a", "b\0c")]),
-    "transfer-encoding": lambda sid: headers(sid, OK + [("transfer-encoding", "chunked")]),
-    "HPACK garbage": lambda sid: raw(HEADERS, END_HEADERS, sid, b"\xff\xff\xff\xff\xff"),
-    "HPACK bomb": header_bomb,
-    "endless headers": lambda sid: list(endless_headers(sid)),
-    "interim flood": interim_flood,
-    "DATA before HEADERS": lambda sid: data(sid, b"x", True),
-    "oversized frame": lambda sid: headers(sid, OK, end=False) + raw(DATA, 0, sid, b"x" * 20000),
-    "DATA on stream zero": lambda sid: data(0, b"x"),
-    "HEADERS on a stream nobody opened": lambda sid: headers(sid + 100, OK),
-    "HEADERS on an even stream": lambda sid: headers(2, OK),
-    "PUSH_PROMISE": lambda sid: raw(PUSH_PROMISE, END_HEADERS, sid, b"\0\0\0\2" + block(get())),
-    "RST_STREAM protocol": lambda sid: rst(sid, 1),
-    "RST_STREAM internal": lambda sid: rst(sid, 2),
-    "RST_STREAM cancel": lambda sid: rst(sid, 8),
-    "RST_STREAM no error": lambda sid: rst(sid, 0),
-    "RST_STREAM http11": lambda sid: rst(sid, 13),
-    "RST_STREAM unknown code": lambda sid: rst(sid, 0xBADC0DE),
-    "RST_STREAM of a wrong length": lambda sid: raw(RST_STREAM, 0, sid, b"\0"),
-    "GOAWAY below the stream": lambda sid: raw(GOAWAY, 0, 0, struct.pack(">II", 0, 0)),
-    "GOAWAY with error": lambda sid: [raw(GOAWAY, 0, 0, struct.pack(">II", sid, 2)), None],
-    "WINDOW_UPDATE of zero": lambda sid: window(sid, 0),
-    "window overflow": lambda sid: window(0, 0x7FFFFFFF) + window(0, 0x7FFFFFFF),
-    "SETTINGS window overflow": lambda sid: settings([(4, 1 << 31)]),
-    "SETTINGS of a wrong length": lambda sid: raw(SETTINGS, 0, 0, b"\0\0\0"),
-    "PING flood": lambda sid: [ping() * 1000] * 30,
-    "SETTINGS flood": lambda sid: [settings([(3, 100)]) * 1000] * 30,
-    "unknown frame flood": lambda sid: [raw(0xEE, 0, 0, b"x") * 1000] * 30,
-    "empty DATA flood": lambda sid: [headers(sid, OK, end=False)] + [data(sid, b"") * 1000] * 30,
-}
-
-# These begin an answer and then break it: the client sees the status and a reset.
-CUT = {
-    "closes mid-body": lambda sid: [headers(sid, OK + [("content-length", "100")], end=False) + data(sid, b"x" * 50), None],
-    "closes mid-body without length": lambda sid: [headers(sid, OK, end=False) + data(sid, b"x" * 50), None],
-    "resets mid-body": lambda sid: headers(sid, OK, end=False) + data(sid, b"x" * 50) + rst(sid, 2),
-    "resets mid-body with NO_ERROR": lambda sid: headers(sid, OK, end=False) + data(sid, b"x" * 50) + rst(sid, 0),
-    "short body": lambda sid: headers(sid, OK + [("content-length", "100")], end=False) + data(sid, b"x" * 50, True),
-    "long body": lambda sid: headers(sid, OK + [("content-length", "10")], end=False) + data(sid, b"x" * 50, True),
-    "pseudo-field in trailers": lambda sid: headers(sid, OK, end=False) + data(sid, b"x") + headers(sid, [(":status", "200")]),
-    "second final head": lambda sid: headers(sid, OK, end=False) + data(sid, b"x") + headers(sid, OK, end=False),
-    "garbage mid-body": lambda sid: headers(sid, OK, end=False) + data(sid, b"x" * 50) + b"\xff" * 100,
-}
+def words(name):
+    return "".join(c if c.isalnum() else "-" for c in name)
 
 
 @pytest.fixture
 def one(world):
-    """A proxy with a scripted datacenter beside a good one that the script's feature never uses:
-    all traffic of /t goes to the script alone."""
+    """A proxy whose only endpoint is a script."""
     def start(behave, **more):
         script = world.script(behave)
-        p = world.proxy(datacenters={"a": [script.where]}, checks=False, **more)
+        p = world.proxy(datacenters={"a": [script.where]}, checks=False, **{"timeout": "%gs" % TIMEOUT, **more})
         p.script = script
         return p
     return start
@@ -176,18 +41,30 @@ def outcome(address, fields, body=None, seconds=8):
     return answer, time.monotonic() - began
 
 
-@pytest.mark.parametrize("name", REPLIES, ids=lambda n: n.replace(" ", "-").replace("/", "-"))
+def refused(answer):
+    """One clean final answer of ours: no body of the endpoint's, and why."""
+    assert answer.status in (502, 503, 504) and answer.ended and answer.reset in (None, 0), answer
+    assert answer.field("content-type") == "application/problem+json" and answer.field("proxy-status"), answer.heads
+    told = json.loads(answer.body)
+    assert told["status"] == answer.status and told["reason"] in answer.field("proxy-status"), answer.body
+
+
+def refused_grpc(answer):
+    assert answer.status == 200 and answer.ended and answer.reset in (None, 0) and not answer.body, answer
+    assert answer.field("grpc-status") in ("4", "8", "13", "14") and answer.field("proxy-status"), answer.heads
+
+
+@pytest.mark.parametrize("name", REPLIES, ids=words)
 def test_fault_before_an_answer(one, name):
     p = one(after_request(REPLIES[name]))
     answer, took = outcome(p.address, get("/t/x", "POST"), b"body")
-    assert answer.status is not None, "no status: %s after %.1f s" % (answer, took)
-    if answer.status == 200:
-        # an answer that had begun must not look whole when it is not
-        assert name in ("interim flood", "empty DATA flood", "oversized frame", "PING flood", "SETTINGS flood", "unknown frame flood"), answer
-    else:
-        assert answer.status in (502, 503, 504), answer
-        assert answer.ended and answer.field("proxy-status"), answer
-    assert took < 7
+    if answer.status != 200 or name not in MAY_BEGIN:
+        refused(answer)
+    assert took < TIMEOUT * 1.1 + 1
+    answer, took = outcome(p.address, GRPC, b"\0\0\0\0\0")
+    if answer.field("grpc-status") or name not in MAY_BEGIN:
+        refused_grpc(answer)
+    assert took < TIMEOUT * 1.1 + 1
     assert not p.script.errors, p.script.errors
     assert p.p.running() and p.ready() is not None
 
@@ -202,15 +79,131 @@ def test_interim_flood_leaves_the_clients_connection_alone(one):
             assert answer.status == 502 and len(answer.heads) <= 66, (answer, len(answer.heads))
 
 
-@pytest.mark.parametrize("name", CUT, ids=lambda n: n.replace(" ", "-"))
+@pytest.mark.parametrize("name", CUT, ids=words)
 def test_cut_body_never_looks_whole(one, name):
     p = one(after_request(CUT[name]))
-    answer, took = outcome(p.address, get("/t/x", "POST"), b"body")
-    if answer.status == 200:
-        assert not answer.ended and answer.reset not in (None, 0), answer
-    else:
-        assert answer.status in (502, 503), answer
-    assert took < 7
+    for fields, clean in ((get("/t/x", "POST"), refused), (GRPC, refused_grpc)):
+        answer, took = outcome(p.address, fields, b"body")
+        if answer.reset is None:
+            clean(answer)
+        else:
+            assert answer.status in (200, 204, 304) and not answer.ended and answer.reset, answer
+        assert took < TIMEOUT * 1.1 + 1
+
+
+@pytest.mark.parametrize("name", WHOLE, ids=words)
+def test_odd_but_legal(one, name):
+    p = one(after_request(WHOLE[name]))
+    for i in range(3):
+        answer, _ = outcome(p.address, get("/t/x", "POST"), b"body")
+        assert answer.status == 200 and answer.ended and answer.body == b"whole", (i, answer)
+
+
+def bodies_nobody_asked_for(sid):
+    return headers(sid, OK, end=False) + data(sid, b"x" * 50, True)
+
+
+def test_answer_to_head_with_a_body(one):
+    p = one(after_request(bodies_nobody_asked_for))
+    answer, _ = outcome(p.address, get("/t/x", "HEAD"))
+    assert not answer.body and (answer.reset or answer.status == 502), answer
+
+
+def test_answer_to_head_with_trailers(one):
+    p = one(after_request(lambda sid: headers(sid, OK + [("content-length", "5")], end=False) + headers(sid, [("x-sum", "5")])))
+    answer, _ = outcome(p.address, get("/t/x", "HEAD"))
+    assert answer.status == 200 and answer.ended and answer.field("x-sum") == "5", answer
+
+
+def test_body_that_stops(one):
+    """Nothing more comes of a body: its stream ends within the feature's patience, reset."""
+    p = one(after_request(lambda sid: headers(sid, OK, end=False) + data(sid, b"x" * 50)),
+            features=[{"name": "stops", "tier": "core", "routes": ["/stops/**"], "stream_idle": "1s"}])
+    answer, took = outcome(p.address, get("/stops/x"))
+    assert answer.status == 200 and not answer.ended and answer.reset, answer
+    assert took < 3
+
+
+def dripping(sid):
+    """A header block without end, an octet now and then: no PING can be answered meanwhile."""
+    yield headers(sid, OK, end_headers=False)
+    yield raw(9, 0, sid, b"", length=16000)
+    for _ in range(100):
+        yield 0.1
+        yield b"x"
+
+
+def test_dripped_head(one):
+    """Bytes come, so nobody is silent; yet nothing can be told from them."""
+    p = one(after_request(lambda sid: list(dripping(sid))), timeout="15s", limits={"header_timeout": "1s"})
+    answer, took = outcome(p.address, get("/t/x", "POST"), b"body", seconds=10)
+    refused(answer)
+    assert took < 4 and p.fault("upstream-protocol") > 0, took
+
+
+def talks_on(s):
+    """Takes the head of a request, reads no more, and says something now and then."""
+    p = Peer(s)
+    s.sendall(settings([(4, 1 << 30)]) + window(0, 1 << 30))
+    p.request()
+    while True:
+        s.sendall(window(0, 1))
+        time.sleep(0.02)
+
+
+def test_endpoint_that_does_not_read(one):
+    p = one(talks_on, timeout="15s", limits={"write_timeout": "1s"})
+    sent, answer = upload(p.address, 64 << 20, 8)
+    refused(answer)
+    assert sent < 32 << 20 and p.fault("upstream-protocol") > 0
+
+
+class Prober(threading.Thread):
+    """A client of another feature, all the time."""
+
+    def __init__(self, address):
+        super().__init__(daemon=True)
+        self.address, self.bad, self.n, self.worst, self.stopping = address, [], 0, 0.0, threading.Event()
+
+    def run(self):
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            answer = fetch(self.address, get("/opt/probe"))
+            if answer.status != 200 or not answer.ended:
+                self.bad.append(answer)
+            self.n += 1
+            self.worst = max(self.worst, time.monotonic() - began)
+            self.stopping.wait(0.01)
+
+
+TABLE = {**REPLIES, **CUT}
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_neighbours_notice_nothing(world, part):
+    """One endpoint of two goes mad for one path only, in every way of the list. Who asks for
+    something else gets an answer from it or from the other, at once."""
+    names = [n for i, n in enumerate(TABLE) if i % 4 == part]
+    turn = [None]
+    script = world.script(lambda s: after_request(lambda sid: TABLE[turn[0]](sid), "/t/")(s))
+    good = world.backend("good")
+    p = world.proxy(datacenters={"mad": [script.where], "good": [good.where]}, timeout="500ms", workers=1)
+    fetch(p.address, get("/opt/probe"))
+    worker = p.workers()[0]
+    before, memory = proc.descriptors(worker), p.memory()
+    prober = Prober(p.address)
+    prober.start()
+    for name in names:
+        turn[0] = name
+        answer = fetch(p.address, get("/t/x", "POST"), b"body", seconds=8)
+        assert answer.status is not None, name
+    prober.stopping.set()
+    prober.join(10)
+    assert not prober.bad, prober.bad[:3]
+    assert prober.n and prober.worst < 1.0, "a prober waited %.2f s" % prober.worst
+    proc.wait_for(lambda: proc.descriptors(worker) <= before + 4, 8, what="descriptors back to %d" % before)
+    assert p.workers() == [worker] and p.memory() - memory < 64 << 20
+    assert not script.errors, script.errors
 
 
 def silent(s):
@@ -258,6 +251,47 @@ def test_fault_at_connect(one, behave):
     assert took < 12
 
 
+def upload(address, most, seconds=3):
+    """Sends a body of up to `most` octets as the windows allow. (how many went, the answer)."""
+    with Raw(address, timeout=seconds) as c:
+        c.run(lambda: 3 in c.settings)
+        c.send(headers(1, get("/t/echo", "POST"), end=False))
+        sent, at, credit = 0, 0, 65535
+        while sent < most and not c.done(1):
+            for kind, _, sid, payload in c.frames[at:]:
+                if kind == WINDOW_UPDATE and sid == 1:
+                    credit += int.from_bytes(payload, "big")
+            at = len(c.frames)
+            if credit < 16384:
+                if not c.run(lambda: len(c.frames) > at):
+                    break
+                continue
+            c.send(data(1, b"x" * 16384))
+            sent += 16384
+            credit -= 16384
+        c.run(lambda: c.done(1))
+        return sent, c.stream(1)
+
+
+@pytest.mark.parametrize("name", CONNECTIONS, ids=words)
+def test_fault_from_the_start(one, name):
+    p = one(from_the_start(CONNECTIONS[name]))
+    for fields, clean in ((get("/t/x", "POST"), refused), (GRPC, refused_grpc)):
+        answer, took = outcome(p.address, fields, b"body")
+        clean(answer)
+        assert took < TIMEOUT * 1.1 + 1
+    assert not p.script.errors, p.script.errors
+
+
+def test_slow_settings_are_legal(one):
+    def behave(s):
+        time.sleep(0.1)
+        after_request(WHOLE["everything in one segment"])(s)
+    p = one(behave, retry={"connect_timeout": "2s"})
+    answer, _ = outcome(p.address, get("/t/x", "POST"), b"body")
+    assert answer.status == 200 and answer.body == b"whole", answer
+
+
 def test_zero_window_upload_is_bounded(one):
     """A backend that never opens its window: the upload waits at the client, then gets an answer."""
     def behave(s):
@@ -267,22 +301,7 @@ def test_zero_window_upload_is_bounded(one):
             p.frame()
     p = one(behave)
     before = p.memory()
-    with Raw(p.address, timeout=3) as c:
-        c.run(lambda: 3 in c.settings)
-        c.send(headers(1, get("/t/echo", "POST"), end=False))
-        sent, at, credit = 0, 0, 65535
-        while sent < 20 << 20 and not c.done(1):
-            for kind, _, _, payload in c.frames[at:]:
-                if kind == 8:
-                    credit += int.from_bytes(payload, "big") // 2
-            at = len(c.frames)
-            if credit < 16384:
-                if not c.run(lambda: len(c.frames) > at, 1):
-                    break
-                continue
-            c.send(data(1, b"x" * 16384))
-            sent += 16384
-            credit -= 16384
+    sent, _ = upload(p.address, 20 << 20)
     assert sent < 8 << 20, "the proxy took %d bytes for a backend that takes none" % sent
     assert p.memory() - before < 16 << 20
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from lib import proc
-from lib.frames import Raw, data, fetch, get, headers
+from lib.frames import Raw, data, fetch, get, headers, window
 from lib.load import Load, bad, quantile
 from test_datacenters import Messenger, as_user, both_dead, fetch_quiet, stale_scene
 
@@ -243,6 +243,49 @@ def test_stale_is_not_moved_by_the_mode(world, with_redis):
         assert fetch(m.address, as_user(1, "/v1/shopping")).status == 503
     m.proxy.ctl("mode", "auto")
     proc.wait_for(lambda: fetch(m.address, as_user(1, "/v1/shopping")).status == 200, 5, what="normal")
+
+
+# -- a pause is not an end --
+
+def paused(world, **more):
+    """A backend stopped in the middle of a download and of an upload that cannot be sent twice, both already judged:
+    (proxy, backend, connection, octets of the upload still to be sent)."""
+    state = world.folder / "state"
+    state.mkdir()
+    port = proc.free_port()
+    backend = world.process([proc.binary("firebreak-bench"), "backend", "--listen", "127.0.0.1:%d" % port, "--state", state], "backend")
+    proc.wait_for(lambda: proc.listening(port), what="start of the backend")
+    p = world.proxy(datacenters={"a": ["127.0.0.1:%d" % port]}, messenger=True, checks=False, retry={"body": "16KiB", **more})
+    c = Raw(p.address, timeout=20)
+    c.auto_window = False
+    c.send(headers(1, get("/v1/media/x?bytes=1000000")))
+    c.send(headers(3, get("/v1/media", "POST", "example.com", "http", ("authorization", "Bearer u1.t")), end=False), data(3, b"u" * 16000),
+           data(3, b"u" * 16000))
+    assert c.run(lambda: len(c.stream(1).body) == 65535), c.stream(1)
+    backend.kill(signal.SIGSTOP)
+    proc.wait_for(lambda: p.status()["datacenters"][0]["state"] != "up", 10, what="the verdict")
+    return p, backend, c
+
+
+def test_a_paused_backend_ends_what_it_had_begun(world):
+    """A backend that stands still for a while (garbage collection, a moved virtual machine): what waits for an answer goes
+    elsewhere, but a download under way and an upload too large to be sent again are not cut."""
+    p, backend, c = paused(world, ping_stream_timeout="30s")
+    backend.kill(signal.SIGCONT)
+    c.auto_window = True
+    c.send(window(0, 1 << 20), window(1, 1 << 20), data(3, b"u" * 16000, end=True))
+    assert c.run(lambda: c.done(1) and c.done(3)), (c.stream(1), c.stream(3), p.metrics())
+    assert c.stream(1).ended and len(c.stream(1).body) == 1000000
+    assert c.stream(3).ended and c.stream(3).status == 201 and json.loads(c.stream(3).body)["bytes"] == 48000
+
+
+def test_a_silent_backend_is_given_up_in_the_end(world):
+    p, backend, c = paused(world, ping_stream_timeout="1s")
+    c.send(window(0, 1 << 20))  # not for the download: for the answer to the upload
+    assert c.run(lambda: c.done(1) and c.done(3)), (c.stream(1), c.stream(3))
+    assert c.stream(1).reset is not None and not c.stream(1).ended, "a cut body looks whole"
+    assert c.stream(3).status in (503, 504)
+    backend.kill(signal.SIGCONT)
 
 
 @pytest.mark.slow

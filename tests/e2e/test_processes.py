@@ -2,6 +2,7 @@
 """Workers and the control process die, configurations change, the service goes on."""
 import os
 import re
+import resource
 import shutil
 import signal
 import threading
@@ -256,6 +257,33 @@ def test_bad_reload_is_refused(world):
     assert fetch(p.address, get("/t/x")).status == 200 and p.p.running()
     p.reload(good)
     assert fetch(p.address, get("/t/x")).status == 200
+
+
+@pytest.mark.parametrize("who", ["worker", "control"])
+def test_lost_reload_message_is_sent_again(world, who):
+    """A process without a free descriptor cannot take the new configuration's bytes. Once it can, it does."""
+    p = simple(world, workers=2)
+    pid = p.control() if who == "control" else p.workers()[0]
+    proc.wait_for(lambda: len([e for e in p.events() if e["event"] in ("worker.started", "control.started")]) == 3, what="three that have begun")
+
+    def lost():
+        return [e for e in p.events() if e["event"] in ("config.rejected", "config.not_applied")]
+
+    def everywhere():
+        s = p.status()
+        return {s["generation"]} | {w["generation"] for w in s["workers"]} == {2}
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, limits[1]))
+    try:
+        p.cfg.off.append("/new/**")
+        p.reload(p.cfg.text())
+        proc.wait_for(lost, 10, what="a message that is lost")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    proc.wait_for(everywhere, 10, what="the new configuration everywhere")
+    assert [fetch(p.address, get("/new/x")).status for _ in range(8)] == [503] * 8
+    assert pid in p.workers() + [p.control()]
+    assert len([e for e in p.events() if e["event"] == "config.reloaded"]) == 1
 
 
 # -- stop --

@@ -87,6 +87,13 @@ REFUSED = {
     "bad escape": get("/t/smuggle%zz"),
     "cut escape": get("/t/smuggle%4"),
     "encoded CR LF": get("/t/smuggle%0d%0aX:y"),
+    "slash in a form too long": get("/t%c0%afsmuggle"),
+    "dots in a form too long": get("/x/%c0%ae%c0%ae/t/smuggle"),
+    "letter in a form too long": get("/%c1%b4/smuggle"),
+    "parameters that hide the feature": get("/t;x/smuggle"),
+    "escaped parameters that hide the feature": get("/t%3bx/smuggle"),
+    "segment of parameters alone": get("/;x/t/smuggle"),
+    "escape in :authority": get(BAD, "GET", "ex%61mple.com"),
 }
 
 

@@ -4,12 +4,16 @@ client hears when it does not. The peers are nghttpd, Node's http2 and openssl s
 nobody here wrote, beside firebreak-bench's backend."""
 import json
 import os
+import socket
 import subprocess
+import time
 
 import pytest
 
 from lib import proc
-from lib.frames import fetch, get
+from lib.frames import data, fetch, get, headers
+from lib.hostile import OK, Peer
+from lib.peers import server_tls
 
 HERE = os.path.dirname(__file__)
 GRPC = [(":method", "POST"), (":scheme", "http"), (":authority", "example.com"), (":path", "/test.Chat/Say"),
@@ -186,6 +190,48 @@ def test_broken_handshake(world, certs, behave, expected):
     p = world.proxy(datacenters={"a": [peer.where]}, checks=False, dc_tls={"ca": str(certs / "ca.pem")})
     assert verdict(p) == expected
     assert not peer.errors
+
+
+BROKEN_LATER = {
+    "a record nobody sealed": b"\x17\x03\x03\0\x20" + bytes(32), "cleartext": b"HTTP/1.1 500 No\r\n\r\n", "an alert in the clear": b"\x15\x03\x03\0\x02\x02\x28",
+    "a record too long": b"\x17\x03\x03\xff\xff" + bytes(100), "another ServerHello": b"\x16\x03\x03\0\x04\x02\0\0\0", "end without close_notify": None,
+}
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before the head", "mid-body"])
+@pytest.mark.parametrize("what", BROKEN_LATER)
+def test_broken_later(world, pairs, certs, what, begun):
+    """The handshake held; what follows does not. A body it breaks never looks whole."""
+    context = server_tls(*pairs["ecdsa"])
+    requests = []
+
+    def behave(s):
+        sealed = context.wrap_socket(s, server_side=True)
+        below = socket.socket(fileno=os.dup(sealed.fileno()))
+        peer = Peer(sealed)
+        sid, _ = peer.request()
+        requests.append(sid)
+        if begun:
+            sealed.sendall(headers(sid, OK, end=False) + data(sid, b"x"))
+            time.sleep(0.2)
+        if BROKEN_LATER[what] is None:
+            below.shutdown(socket.SHUT_RDWR)
+        else:
+            below.sendall(BROKEN_LATER[what])
+            below.settimeout(5)
+            while below.recv(4096):
+                pass
+        below.close()
+
+    peer = world.script(behave)
+    p = world.proxy(datacenters={"a": [peer.where]}, checks=False, dc_tls={"ca": str(certs / "ca.pem")}, workers=1)
+    a = fetch(p.address, get("/t/x", "POST"), b"body")
+    if begun:
+        assert a.status == 200 and not a.ended and a.reset, a
+    else:
+        assert a.status == 502 and a.ended and json.loads(a.body)["reason"] in ("upstream-protocol", "upstream-closed"), (a, a.body)
+    assert len(requests) == 1, "a POST was sent twice"
+    assert not peer.errors, peer.errors
 
 
 def state(p):

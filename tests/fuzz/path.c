@@ -50,23 +50,31 @@ static void match(const char *path, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char *in = malloc(size + 1), *out = malloc(size + 1), *again = malloc(size + 1), *path;
+	char *in = malloc(size + 1), *out = malloc(size + 1), *again = malloc(size + 1), *path, *plain;
 	size_t len, path_len, len2, path_len2;
 	bool same, same2;
 
 	require(in && out && again);
 	memcpy(in, data, size);
-	if (route_normalise(in, size, out, &len, &path_len, &same) == ROUTE_PATH_OK) {
+	if (route_normalise(in, size, out, &len, &path_len, &same) != ROUTE_PATH_BAD) {
 		const char *normal = same ? in : out;
 
 		require(len <= size && path_len <= len && (same || out[len] == '\0'));
 		require(!same || len == size);
-		require(route_normalise(normal, len, again, &len2, &path_len2, &same2) == ROUTE_PATH_OK);
+		require(route_normalise(normal, len, again, &len2, &path_len2, &same2) != ROUTE_PATH_BAD);
 		require(same2 && len2 == len && path_len2 == path_len);
 		path = malloc(path_len ? path_len : 1); /* of its exact size */
 		require(path);
 		memcpy(path, normal, path_len);
 		match(path, path_len);
+		if (path[0] == '/') {
+			plain = malloc(path_len);
+			require(plain);
+			len2 = route_without_parameters(path, path_len, plain);
+			require(len2 > 0 && len2 <= path_len && plain[0] == '/' && !memchr(plain, ';', len2));
+			match(plain, len2);
+			free(plain);
+		}
 		free(path);
 	}
 	free(in);

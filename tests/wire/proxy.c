@@ -46,7 +46,7 @@ static const struct conf *load(struct proxy *p, const char *features)
 			 "listen:\n  - address: \"127.0.0.1:1\"\n"
 			 "datacenters:\n  - name: a\n    endpoints: [%s\"unix:%s\"%s]\n"
 			 "limits: { upstream_spares: 0 }\nheaders: { trusted: [\"192.0.2.0/24\"] }\n"
-			 "retry: { connect_timeout: 60s, ping_after: 60s, ping_timeout: 60s, ping_idle: 600s, ping_idle_timeout: 60s, body: 4MiB }\n"
+			 "retry: { connect_timeout: 60s, ping_after: 60s, ping_timeout: 60s, ping_idle: 600s, ping_idle_timeout: 60s, ping_stream_timeout: 60s, body: 4MiB }\n"
 			 "features:\n%s",
 			 p->first, p->path, second, *features ? features : "  - name: all\n    tier: core\n    routes: [\"/**\"]\n");
 
@@ -71,6 +71,7 @@ static void start_worker(struct proxy *p, const struct conf *conf)
 	w->loop = p->w.loop;
 	w->secret = secret;
 	w->random = 1;
+	memcpy(w->id, "0123456700000000", sizeof(w->id));
 	w->snap = snapshot_create(conf, secret, why);
 	assert_non_null(w->snap);
 	((struct conf *)(uintptr_t)conf)->generation = 1;

@@ -592,22 +592,32 @@ static void command_changes_and_confirms(void **state)
 static void command_says_why_not(void **state)
 {
 	address_env();
-	run_expect("mode set moon --for 30m --reason r", 1, "no mode of this name");
+	run_expect("mode set moon --for 30m --reason r", 1, "no mode \"moon\"; there are normal, ");
+	run_expect("mode set core-onyl --for 30m --reason r", 1, "no mode \"core-onyl\"; did you mean \"core-only\"?");
+	run_expect("feature shpo off --for 30m --reason r", 1, "no feature \"shpo\"; did you mean \"shop\"?");
+	run_expect("dc drain aa --for 30m --reason r", 1, "no datacenter \"aa\"; did you mean \"a\"?");
+	run_expect("stauts", 64, "did you mean \"status\"?");
+	run_expect("feature shop stale --for 30m --reason r", 64, "did you mean \"stale-only\"?");
 	run_expect("feature send off --for 30m --reason r", 1, "use force");
 	run_expect("feature send off --for 30m --reason r --force", 0, "in force");
-	run_expect("mode auto", 1, "no such override");
+	run_expect("mode auto", 1, "nothing is set");
 	run_expect("mode set island --for 30m", 64, "--reason");
 	run_expect("mode set", 64, "expected");
 	run_expect("feature shop loud --for 1m --reason r", 64, "a feature can be");
 	run_expect("", 64, "what is to be done");
 	run_expect("fly", 64, "expected");
 	run_expect("status --no-such-option", 64, "unrecognized");
-	run_expect("-a 127.0.0.1:1 status", 1, "no connection");
+	run_expect("-a 127.0.0.1:1 status", 1, "does firebreak run");
+	run_expect("-a unix:/nonexistent status", 1, "does firebreak run");
 	run_expect("-a nonsense status", 1, "no address");
+	run_expect("-a 127.0.0.1:65536 status", 1, "no address");
 	setenv("FIREBREAK_TOKEN_FILE", "/nonexistent", 1);
 	run_expect("mode auto", 1, "No such file");
+	run_expect("status", 0, "mode"); /* who looks needs none */
+	setenv("FIREBREAK_TOKEN_FILE", "/dev/null", 1);
+	run_expect("mode auto", 1, "not this node's");
 	unsetenv("FIREBREAK_TOKEN_FILE");
-	run_expect("mode auto", 1, "Bearer");
+	run_expect("mode auto", 1, "--token-file");
 }
 
 static void command_tells_of_a_worker_that_does_not_follow(void **state)

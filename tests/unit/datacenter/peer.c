@@ -27,7 +27,7 @@ void test_retry(struct conf_retry *r)
 {
 	*r = (struct conf_retry){
 		.tries = 3, .connect_timeout_ms = 250, .ping_after_ms = 60, .ping_timeout_ms = 80, .ping_idle_ms = 400,
-		.ping_idle_timeout_ms = 300,
+		.ping_idle_timeout_ms = 300, .ping_stream_timeout_ms = 500,
 	};
 }
 
@@ -72,10 +72,7 @@ void test_turns(int64_t ns)
 
 static struct h2_field field(enum h2_token t, const char *value)
 {
-	const char *name = h2_token_name(t);
-
-	return (struct h2_field){ .name = (const uint8_t *)name, .name_len = strlen(name), .value = (const uint8_t *)value,
-				  .value_len = strlen(value), .flags = H2_FIELD_KEEP, .token = (uint8_t)t };
+	return h2_field(t, value, strlen(value));
 }
 
 static void answer(struct peer *p, struct h2_stream *st)

@@ -153,10 +153,20 @@ static void load_decides(void **state)
 	w.local.in_flight[2] = 0;
 	w.local.latency[2] = 80e6;
 	w.local.latency[3] = 10e6;
-	for (i = 0; i < DRAWS; i++)
+	w.local.learned[2] = w.local.learned[3] = NOW;
+	for (i = 0; i < 1000; i++)
+		assert_int_equal(pick(1, cases_random(&seed), 0), 3);
+	/* ... but not for long: it may be quick by now. */
+	w.local.learned[2] = NOW - 4 * CLOCK_SEC;
+	for (i = 0; i < 1000; i++)
 		n += pick(1, cases_random(&seed), 0) == 2;
-	/* A slow one keeps getting a few, or its estimate would never change. */
-	assert_in_range(n, DRAWS / 100, DRAWS / 40);
+	assert_int_equal(n, 1000);
+	/* And never more than four times as loaded for it. */
+	w.local.learned[2] = NOW;
+	w.local.in_flight[3] = 10;
+	for (i = 0; i < 1000; i++)
+		assert_int_equal(pick(1, cases_random(&seed), 0), 2);
+	w.local.learned[2] = w.local.learned[3] = NOW;
 	w.ep[2].weight = 30;
 	w.local.latency[2] = w.local.latency[3] = 10e6;
 	w.local.in_flight[2] = 30;
@@ -313,7 +323,7 @@ static void waits_grow(void **state)
 		now = l->avoid_until[0];
 	}
 	assert_int_equal(before, 2 * CLOCK_SEC);
-	dc_local_answered(l, 0, 8000);
+	dc_local_answered(l, 0, 8000, now, true);
 	dc_local_failed(l, 0, now);
 	assert_int_equal(l->avoid_until[0] - now, 250 * CLOCK_MS);
 	dc_local_trust(l, 0);
@@ -321,10 +331,76 @@ static void waits_grow(void **state)
 	dc_local_doubt(l, 0, now + 5);
 	assert_int_equal(l->avoid_until[0], now + 5);
 	assert_int_equal(l->failures[0], 0);
-	dc_local_answered(l, 0, 16000);
+	dc_local_answered(l, 0, 16000, now, true);
 	assert_int_equal((int)l->latency[0], 9000);
-	dc_local_answered(l, 0, 0);
+	dc_local_answered(l, 0, 0, now, true);
 	assert_int_equal((int)l->latency[0], 9000);
+}
+
+/* Five endpoints, each carrying 24 requests a second: what would wait for more than a second is
+ * refused at once, and the first `broken` refuse everything. Returns the share of requests that
+ * were refused, per mille; *worst: the longest wait. */
+static unsigned simulate(unsigned rate, unsigned broken, int64_t *worst)
+{
+	enum { ENDPOINTS = 5, REQUESTS = 20000, PENDING = 1024 };
+	struct { int64_t at, sent; int endpoint; bool well; } pending[PENDING] = { { 0 } }, *p;
+	int64_t now = NOW, busy[ENDPOINTS] = { 0 }, wait;
+	uint64_t seed = 11;
+	unsigned i, k, refused = 0;
+
+	*worst = 0;
+	for (i = 0; i < REQUESTS; i++) {
+		struct dc_want want = { .hash = 1, .random = cases_random(&seed) };
+
+		now += (int64_t)(cases_random(&seed) % (2 * CLOCK_SEC / rate));
+		for (k = 0; k < PENDING; k++) {
+			p = &pending[k];
+			if (!p->at || p->at > now)
+				continue;
+			w.local.in_flight[p->endpoint]--;
+			dc_local_answered(&w.local, (unsigned)p->endpoint, p->at - p->sent, p->at, p->well);
+			p->at = 0;
+		}
+		for (k = 0; k < PENDING && pending[k].at; k++)
+			;
+		assert_true(k < PENDING);
+		p = &pending[k];
+		p->endpoint = dc_pick(&w.conf, &w.live, &w.local, &want, now);
+		assert_in_range(p->endpoint, 0, ENDPOINTS - 1);
+		if (busy[p->endpoint] < now)
+			busy[p->endpoint] = now;
+		wait = busy[p->endpoint] - now + 5 * CLOCK_MS;
+		p->well = (unsigned)p->endpoint >= broken && wait <= CLOCK_SEC;
+		if (p->well) {
+			busy[p->endpoint] += CLOCK_SEC / 24;
+			*worst = wait > *worst ? wait : *worst;
+		} else {
+			refused++;
+			wait = CLOCK_MS;
+		}
+		p->sent = now;
+		p->at = now + wait;
+		w.local.in_flight[p->endpoint]++;
+	}
+	return refused * 1000 / REQUESTS;
+}
+
+/* Random bursts do not send everybody to one endpoint; one that answers nothing but errors, and
+ * that at once, is not the quick one to be preferred. */
+static void no_herd(void **state)
+{
+	int64_t worst;
+
+	world_clear(&w);
+	world_datacenter(&w, "a", 100, 100);
+	while (w.conf.endpoints < 5)
+		world_endpoint(&w, 1);
+	world_state(&w, DC_UP);
+	assert_int_equal(simulate(50, 0, &worst), 0);
+	assert_true(worst < 400 * CLOCK_MS);
+	memset(&w.local, 0, sizeof(w.local));
+	assert_true(simulate(50, 1, &worst) < 120); /* less than its part, 200 */
+	assert_true(worst < 600 * CLOCK_MS);
 }
 
 /* Limits of everything: 64 endpoints, weights at their ends, no endpoint at all. */
@@ -353,7 +429,7 @@ int main(void)
 		T(weights_decide), T(weights_are_precise), T(poor_hashes_spread), T(disruption_is_minimal),
 		T(order_does_not_matter), T(endpoints_by_weight), T(load_decides), T(tried_ones_are_skipped),
 		T(failing_datacenter_is_left), T(everything_bad_keeps_trying), T(better_ones_first), T(standby_waits),
-		T(drained_never), T(same_input_same_answer), T(waits_grow), T(edges),
+		T(drained_never), T(same_input_same_answer), T(waits_grow), T(no_herd), T(edges),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,8 @@ static void on_ready(struct h2_stream *st, uint32_t what)
 
 	if (what & H2_HEAD)
 		a->status = st->head->status;
+	if ((what & H2_SILENT) && !a->status && !(what & H2_CLOSED))
+		h2_reset(st, H2_ERR_CANCEL, FAULT_UPSTREAM_SILENT); /* it can go elsewhere */
 	if (!(what & H2_CLOSED))
 		return;
 	a->done = true;
@@ -32,7 +34,7 @@ static void on_ready(struct h2_stream *st, uint32_t what)
 	a->fault = st->fault;
 	a->stream = NULL;
 	if (pool)
-		dc_pool_result(pool, a->endpoint, a->fault, a->status ? a->ended - a->began : 0);
+		dc_pool_result(pool, a->endpoint, a->fault, a->status ? a->ended - a->began : 0, (unsigned)a->status);
 	h2_release(&st);
 }
 
@@ -46,10 +48,7 @@ static struct h2_field request_fields[4];
 
 static struct h2_field field(enum h2_token t, const char *value)
 {
-	const char *name = h2_token_name(t);
-
-	return (struct h2_field){ .name = (const uint8_t *)name, .name_len = strlen(name), .value = (const uint8_t *)value,
-				  .value_len = strlen(value), .flags = H2_FIELD_KEEP, .token = (uint8_t)t };
+	return h2_field(t, value, strlen(value));
 }
 
 static enum fault ask_tried(struct ask *a, uint64_t hash, uint64_t tried)
@@ -144,10 +143,10 @@ static void answers(void **state)
 	assert_int_equal(peer[0].accepted, 1);
 	assert_int_equal(part.endpoint[0].answers, 2);
 	assert_int_equal(part.endpoint[0].faults, 0);
-	dc_pool_result(pool, 0, FAULT_NONE, 0); /* the client left before the head: says nothing */
-	dc_pool_result(pool, 0, FAULT_UPSTREAM_RESET, 0);
-	dc_pool_result(pool, 63, FAULT_UPSTREAM_CLOSED, 0);
-	dc_pool_result(pool, -1, FAULT_UPSTREAM_CLOSED, 0);
+	dc_pool_result(pool, 0, FAULT_NONE, 0, 0); /* the client left before the head: says nothing */
+	dc_pool_result(pool, 0, FAULT_UPSTREAM_RESET, 0, 0);
+	dc_pool_result(pool, 63, FAULT_UPSTREAM_CLOSED, 0, 0);
+	dc_pool_result(pool, -1, FAULT_UPSTREAM_CLOSED, 0, 0);
 	assert_int_equal(part.endpoint[0].answers, 2);
 	assert_int_equal(part.endpoint[0].faults, 0);
 	assert_int_equal(part.tm.scalar[TM_UPSTREAM_CONNECTIONS], 1);
@@ -336,6 +335,57 @@ static void silent_under_load(void **state)
 		test_turns(10 * CLOCK_MS);
 		assert_true(clock_now() - frozen < 8 * CLOCK_SEC);
 	} while (late.endpoint != 0);
+}
+
+/* An answer half given by a peer that stands still: on a new request's account it is
+ * judged soon, but what has begun may end. */
+static void begin_answer(struct ask *begun, struct ask *waits)
+{
+	struct h2_field status = field(H2_STATUS, "200");
+
+	begin(2);
+	start();
+	one_answered(1, 0);
+	peer[0].mode = PEER_HOLD;
+	assert_int_equal(ask(begun, 1), FAULT_NONE);
+	WAIT_FOR(peer[0].holding);
+	assert_true(h2_respond(peer[0].held[0], &status, 1, false));
+	WAIT_FOR(begun->status);
+	peer_freeze(&peer[0]);
+	assert_int_equal(ask(waits, 2), FAULT_NONE);
+	WAIT_FOR(waits->done);
+	assert_int_equal(waits->fault, FAULT_UPSTREAM_SILENT);
+	assert_int_equal(part.endpoint[0].silences, 1);
+	assert_false(begun->done);
+}
+
+static void silence_spares_what_has_begun(void **state)
+{
+	struct ask begun, waits;
+
+	w.conf.retry.ping_stream_timeout_ms = 60000;
+	begin_answer(&begun, &waits);
+	peer_thaw(&peer[0]);
+	h2_finish(peer[0].held[0], NULL, 0);
+	WAIT_FOR(begun.done);
+	assert_int_equal(begun.fault, FAULT_NONE);
+	peer[0].mode = PEER_ANSWER;
+	do { /* the old link takes nothing new; another does */
+		ask(&waits, 1);
+		WAIT_FOR(waits.done);
+		assert_int_equal(waits.status, 200);
+	} while (waits.endpoint != 0);
+	WAIT_FOR(peer_sessions(&peer[0]) == 1);
+}
+
+static void silence_ends_what_has_begun_in_time(void **state)
+{
+	struct ask begun, waits;
+
+	begin_answer(&begun, &waits);
+	WAIT_FOR(begun.done);
+	assert_int_equal(begun.fault, FAULT_UPSTREAM_SILENT);
+	assert_true(begun.ended - waits.ended >= 300 * CLOCK_MS);
 }
 
 static void slow_is_not_silent(void **state)
@@ -631,6 +681,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(answers), T(multiplexes), T(spares_are_warm), T(refused_goes_elsewhere), T(killed_in_flight),
 		T(fails_over_at_once), T(silent_from_the_start), T(silent_under_load), T(slow_is_not_silent),
+		T(silence_spares_what_has_begun), T(silence_ends_what_has_begun_in_time),
 		T(silent_when_idle), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
 		T(nonsense_is_a_fault), T(board_decides), T(control_is_believed), T(reconfigured), T(names_resolve),
 		T(extended_connect), T(drains), T(destroyed_in_flight),

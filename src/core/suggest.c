@@ -3,8 +3,10 @@
  * Did you mean: the nearest known word by edit distance (insert, delete, replace,
  * swap of neighbours; R. A. Wagner and R. Lowrance 1975, the restricted form).
  */
-#include "conf_private.h"
+#include "firebreak/suggest.h"
 
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #define WORD_MAX 40
