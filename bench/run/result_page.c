@@ -176,13 +176,14 @@ static void strip_end(FILE *out)
 	fputs("</div><span class=n></span></div>\n", out);
 }
 
+/* As high as its part of the endpoints. */
 static void bar(const struct summary *s, FILE *out, const struct summary_band *b, bool named)
 {
-	double from = percent_of(s, b->from), until = percent_of(s, b->until);
+	double from = percent_of(s, b->from), width = percent_of(s, b->until) - from;
 
-	fprintf(out, "<i style='left:%.2f%%;width:%.2f%%' title=\"", from, until - from > 0.2 ? until - from : 0.2);
+	fprintf(out, "<i style='left:%.2f%%;width:%.2f%%;top:%.0f%%' title=\"", from, fmax(width, 0.2), 100 - 100 * b->part);
 	text(out, b->text);
-	fputs("\">", out);
+	fprintf(out, ", %.0f %% of it\">", 100 * b->part);
 	if (named)
 		text(out, b->text);
 	fputs("</i>", out);
@@ -193,16 +194,10 @@ static void fault_rows(const struct summary *s, FILE *out)
 	size_t i, k;
 	unsigned rows = 0;
 
-	for (i = 0; i < s->faults && rows < LINES; i++) {
-		for (k = 0; k < i && strcmp(s->fault[k].text, s->fault[i].text) != 0; k++)
-			;
-		if (k < i)
-			continue; /* drawn with the first of its name */
-		rows++;
+	for (i = 0; i < s->faults && rows < LINES; i = k, rows++) { /* those of one name follow each other */
 		strip_begin(out, "", s->fault[i].text);
-		for (k = i; k < s->faults; k++)
-			if (!strcmp(s->fault[k].text, s->fault[i].text))
-				bar(s, out, &s->fault[k], false);
+		for (k = i; k < s->faults && !strcmp(s->fault[k].text, s->fault[i].text); k++)
+			bar(s, out, &s->fault[k], false);
 		strip_end(out);
 	}
 }
@@ -269,8 +264,8 @@ static void rails(const struct summary *s, FILE *out)
 	size_t i;
 
 	for (i = 0; i < s->faults; i++)
-		fprintf(out, "<rect x=%.1f width=%.1f height=5 fill='#57606a'/>", WIDE * (double)s->fault[i].from / whole,
-			fmax(1, WIDE * (double)(s->fault[i].until - s->fault[i].from) / whole));
+		fprintf(out, "<rect x=%.1f width=%.1f height=5 fill='#57606a' fill-opacity=%.2f />", WIDE * (double)s->fault[i].from / whole,
+			fmax(1, WIDE * (double)(s->fault[i].until - s->fault[i].from) / whole), 0.3 + 0.7 * s->fault[i].part);
 	for (i = 0; i < s->modes; i++)
 		if (strcmp(s->mode[i].text, s->mode[0].text) != 0)
 			fprintf(out, "<rect x=%.1f y=31 width=%.1f height=3 fill='#9a6700'/>", WIDE * (double)s->mode[i].from / whole,
@@ -415,7 +410,7 @@ static void print_latency(const struct summary *s, FILE *out)
 	fprintf(out, "<div class=chart><svg viewBox='0 0 %d 220' style='width:100%%;height:220px' preserveAspectRatio=none role=img "
 		"aria-label='median, 99th percentile and slowest over time'>", WIDE);
 	for (i = 0; i < s->faults; i++)
-		fprintf(out, "<rect x=%.1f width=%.1f height=220 fill='#57606a' fill-opacity=.12 />", percent_of(s, s->fault[i].from) * WIDE / 100,
+		fprintf(out, "<rect x=%.1f width=%.1f height=220 fill='#57606a' fill-opacity=.08 />", percent_of(s, s->fault[i].from) * WIDE / 100,
 			fmax(1, percent_of(s, s->fault[i].until - s->fault[i].from) * WIDE / 100));
 	for (ms = Y_LOW; ms <= Y_HIGH; ms *= 10)
 		fprintf(out, "<path d='M0 %.1fH%d' stroke='#d1d9e0' vector-effect=non-scaling-stroke />", y_of(ms), WIDE);

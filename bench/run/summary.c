@@ -123,29 +123,58 @@ double summary_bucket_limit_ms(unsigned bucket)
 
 /* ---- bands ---- */
 
-/* A fault lasts until the heal of the same thing; a mode until the next one. */
+static void band(struct summary_band *list, size_t *n, int64_t from, int64_t until, double part, const char *text)
+{
+	struct summary_band *b = &list[(*n)++];
+
+	*b = (struct summary_band){ .from = from, .until = until, .part = part };
+	snprintf(b->text, sizeof(b->text), "%s", text);
+}
+
+/* What was in force of one fault in one datacenter (-1: Redis): a band each time its part of the
+ * endpoints changes. */
+static void fault_bands(struct summary *s, int datacenter, enum scenario_fault fault)
+{
+	const struct scenario *sc = s->r->s;
+	const char *name = datacenter < 0 ? "redis" : sc->datacenter[datacenter].name;
+	unsigned all = datacenter < 0 ? 1 : sc->datacenter[datacenter].endpoints, i;
+	uint64_t now = 0, then, mask = all < 64 ? (UINT64_C(1) << all) - 1 : ~UINT64_C(0);
+	int64_t since = 0;
+	char text[80];
+
+	snprintf(text, sizeof(text), "%s: %s", name, scenario_faults[fault].word);
+	for (i = 0; i <= sc->events; i++) {
+		const struct scenario_event *e = i < sc->events && sc->event[i].at < s->r->lasted ? &sc->event[i] : NULL;
+
+		if (e && (e->action == ACTION_OPERATOR || e->datacenter != datacenter || e->fault != fault))
+			continue;
+		then = now;
+		if (e)
+			now = e->action == ACTION_FAULT ? now | (e->endpoints & mask) : now & ~e->endpoints;
+		if (then && (!e || now != then))
+			band(s->fault, &s->faults, since, e ? e->at : s->r->lasted, __builtin_popcountll(then) / (double)all, text);
+		if (!e)
+			return;
+		if (now != then)
+			since = e->at;
+	}
+}
+
 static void fill_bands(struct summary *s)
 {
 	const struct result *r = s->r;
 	size_t i, k;
+	int d, f;
 
+	for (d = -1; d < (int)r->s->datacenters; d++)
+		for (f = 0; f < SFAULTS; f++)
+			fault_bands(s, d, (enum scenario_fault)f);
 	for (i = 0; i < r->marks; i++) {
-		const struct mark *m = &r->mark[i];
-		int64_t until = r->lasted;
-
-		if (m->kind != 'f' && m->kind != 'm')
+		if (r->mark[i].kind != 'm')
 			continue;
-		for (k = i + 1; k < r->marks; k++) {
-			if ((m->kind == 'f' && r->mark[k].kind == 'h' && !strcmp(r->mark[k].text, m->text)) ||
-			    (m->kind == 'm' && r->mark[k].kind == 'm')) {
-				until = r->mark[k].at;
-				break;
-			}
-		}
-		if (m->kind == 'f')
-			s->fault[s->faults++] = (struct summary_band){ m->at, until, m->text };
-		else
-			s->mode[s->modes++] = (struct summary_band){ m->at, until, m->text };
+		for (k = i + 1; k < r->marks && r->mark[k].kind != 'm'; k++)
+			;
+		band(s->mode, &s->modes, r->mark[i].at, k < r->marks ? r->mark[k].at : r->lasted, 1, r->mark[i].text);
 	}
 }
 
@@ -191,7 +220,7 @@ struct summary *summary_create(const struct result *r)
 	s->width = (s->width + LEAST_WIDTH - 1) / LEAST_WIDTH * LEAST_WIDTH;
 	s->bins = (unsigned)(r->lasted / s->width) + 1;
 	s->bin = calloc(s->bins, sizeof(*s->bin));
-	s->fault = calloc(r->marks + 1, sizeof(*s->fault));
+	s->fault = calloc(2 * r->s->events + 1, sizeof(*s->fault));
 	s->mode = calloc(r->marks + 1, sizeof(*s->mode));
 	s->cell = calloc((size_t)(r->s->windows + 1) * (r->s->features + 1), sizeof(*s->cell));
 	if (!s->bin || !s->fault || !s->mode || !s->cell || !fill_bins(s)) {

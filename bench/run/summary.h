@@ -29,7 +29,8 @@ struct summary_bin {
 /* A stretch of time in which something was so: a fault in force, a mode of the proxy. */
 struct summary_band {
 	int64_t from, until;
-	const char *text;
+	char text[sizeof(((struct mark *)0)->text)];
+	double part; /* of the datacenter's endpoints; 1 for a mode */
 };
 
 /* owned by: the caller, who frees it with summary_free */
