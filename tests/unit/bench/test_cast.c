@@ -206,7 +206,8 @@ static void test_what_goes_wrong_makes_the_run_invalid(void **state)
 	struct stage st = begin("timeline:\n  - { at: 100ms, operator: \"mode set nonsense\" }\n");
 
 	until(&st, 'n', "the operator's command failed: ", 1);
-	assert_string_equal(timeline_trouble(st.t), "the operator's command failed: mode set nonsense: firebreakctl: there is no mode of this name (404)");
+	assert_ptr_equal(strstr(timeline_trouble(st.t), "the operator's command failed: mode set nonsense: firebreakctl: there is no mode "),
+			 timeline_trouble(st.t));
 	end(&st);
 	/* A death that nobody ordered; the janitor has no say in it. */
 	st = begin("proxy: { redis: true }\ntimeline:\n  - { at: 100ms, fault: { dc: redis, kind: kill } }\n"
