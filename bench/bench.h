@@ -10,15 +10,12 @@
 #include "firebreak/net.h"
 
 int backend_main(int argc, char **argv);
-int load_main(int argc, char **argv);
 int run_main(int argc, char **argv);
 
 /* Limits for a trusted peer on loopback: generous, but nothing without a bound. */
 void bench_limits(struct conf_limits *l);
 
-/* Calls back at this signal; once for a burst of them. False: out of descriptors. */
-bool bench_on_signal(struct net_loop *loop, int signo, void (*call)(void *arg), void *arg);
-/* The same for SIGTERM and SIGINT. */
+/* Calls back at SIGTERM and SIGINT; once a process. False: out of descriptors. */
 bool bench_stop_on_signal(struct net_loop *loop, void (*call)(void *arg), void *arg);
 /* Descriptors as many as there may be, no SIGPIPE. */
 void bench_prepare(void);

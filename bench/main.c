@@ -21,7 +21,6 @@ static const struct {
 } commands[] = {
 	{ "backend", backend_main, "one endpoint of the simulated messenger" },
 	{ "run", run_main, "rehearse a scenario: load, faults, and what held" },
-	{ "load", load_main, "open-loop mixed messenger load" },
 	{ "relay", relay_main, "a wire with faults, for `run`" },
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
@@ -75,27 +74,6 @@ static void on_signal(void *arg)
 		s->call(s->arg);
 }
 
-static bool watch_signals(struct net_loop *loop, const sigset_t *set, void (*call)(void *), void *arg)
-{
-	static struct on_signal watched[4];
-	static unsigned used;
-	struct on_signal *s = &watched[used++];
-
-	if (used > 4 || sigprocmask(SIG_BLOCK, set, NULL))
-		return false;
-	*s = (struct on_signal){ signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK), call, arg };
-	return s->fd >= 0 && net_watch(loop, s->fd, on_signal, s);
-}
-
-bool bench_on_signal(struct net_loop *loop, int signo, void (*call)(void *arg), void *arg)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, signo);
-	return watch_signals(loop, &set, call, arg);
-}
-
 void bench_prepare(void)
 {
 	struct rlimit files;
@@ -110,6 +88,7 @@ void bench_prepare(void)
 
 bool bench_stop_on_signal(struct net_loop *loop, void (*call)(void *arg), void *arg)
 {
+	static struct on_signal watched; /* once a process */
 	struct sigaction was;
 	sigset_t set;
 
@@ -118,7 +97,10 @@ bool bench_stop_on_signal(struct net_loop *loop, void (*call)(void *arg), void *
 	/* Who was started with SIGINT ignored (a script's background job) is not meant by ^C. */
 	if (!sigaction(SIGINT, NULL, &was) && was.sa_handler != SIG_IGN)
 		sigaddset(&set, SIGINT);
-	return watch_signals(loop, &set, call, arg);
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
+		return false;
+	watched = (struct on_signal){ signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), call, arg };
+	return watched.fd >= 0 && net_watch(loop, watched.fd, on_signal, &watched);
 }
 
 static int usage(FILE *out, int code)

@@ -434,13 +434,22 @@ void cast_stop(struct cast *c)
 	free(c);
 }
 
-void cast_keep(struct cast *c)
-{
-	if (write(c->janitor, "k", 1) != 1)
-		return; /* then it is removed */
-}
-
 /* ---- where things are ---- */
+
+void cast_print(const struct cast *c, FILE *out)
+{
+	const char *port = strrchr(c->target, ':') + 1;
+	unsigned i;
+
+	fprintf(out, "  messenger    %s://%s", c->s->proxy.tls ? "https" : "http", c->target);
+	if (c->s->proxy.tls)
+		fprintf(out, "   (curl --cacert %s -H 'Authorization: Bearer alice.x' https://localhost:%s/v1/rooms)", c->ca, port);
+	fprintf(out, "\n  admin        http://%s   (%s --address %s --token-file %s status)\n", c->admin, c->ctl, c->admin, c->token);
+	for (i = 0; i < c->endpoints; i++)
+		fprintf(out, "  %-12s %s\n", c->endpoint[i].child.name, c->endpoint[i].address);
+	fprintf(out, "               (curl --http2-prior-knowledge -X PUT 'http://%s/_fault?latency=200&error=0.5')\n", c->endpoint[0].address);
+	fprintf(out, "  files        %s\n", c->folder);
+}
 
 const char *cast_target(const struct cast *c)
 {

@@ -45,8 +45,8 @@ static void janitor(int fd, const char *folder)
 	setpgid(0, 0); /* ^C is for the conductor */
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	if (read(fd, &word, 1) == 1)
-		_exit(0); /* the folder is to stay */
+	while (read(fd, &word, 1) < 0 && errno == EINTR)
+		;
 	/* Those who write into it are dying. */
 	for (tries = 0; tries < 100; tries++) {
 		nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);

@@ -8,6 +8,7 @@
 #include "conductor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -53,7 +54,7 @@ struct conductor {
 	struct live live;
 	size_t said;            /* marks printed so far */
 	int64_t start, counted; /* monotonic ns */
-	bool interrupted;
+	bool interrupted, done;
 	const char *trouble;
 	char words[256];
 	struct result result;
@@ -78,7 +79,7 @@ static bool make_logs(struct conductor *c)
 		if (!(c->log[i] = sample_log_create(n, n)))
 			return false;
 	}
-	return !pipe(c->stop);
+	return !pipe2(c->stop, O_CLOEXEC); /* not for those the cast starts again */
 }
 
 static void play(struct conductor *c, unsigned self, pid_t conductor)
@@ -199,7 +200,7 @@ static void on_interrupt(void *arg)
 {
 	struct conductor *c = arg;
 
-	if (c->interrupted) { /* the second time: at once */
+	if (c->done || c->interrupted) { /* the second time: at once */
 		kill_players(c);
 		net_loop_stop(c->loop);
 	}
@@ -412,6 +413,16 @@ static int finish(struct conductor *c)
 	return print(c) || c->result.code ? c->result.code : RUN_INVALID;
 }
 
+/* All stays as it is, for people to play with. */
+static void stay(struct conductor *c)
+{
+	c->done = true;
+	printf("\nleft running until Ctrl-C:\n");
+	cast_print(c->cast, stdout);
+	fflush(stdout);
+	net_loop_run(c->loop);
+}
+
 /* ---- beginning and end ---- */
 
 static void find_place(struct conductor *c)
@@ -465,6 +476,8 @@ int conduct(const struct scenario *s, const struct run_options *o)
 		fprintf(stderr, "firebreak-bench run: %s\n", error);
 	else
 		code = finish(&c);
+	if (!error && o->keep && !c.interrupted)
+		stay(&c);
 	clear(&c);
 	return code;
 }

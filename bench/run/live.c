@@ -3,12 +3,19 @@
 
 #include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "firebreak/clock.h"
 
 void live_init(struct live *l, const struct scenario *s, struct sample_log *const *log, unsigned logs, bool terminal)
 {
-	*l = (struct live){ .s = s, .log = log, .logs = logs, .terminal = terminal };
+	struct winsize w;
+
+	*l = (struct live){ .s = s, .log = log, .logs = logs, .columns = LIVE_COLUMNS, .terminal = terminal };
+	/* A line that wraps cannot be written over. */
+	if (terminal && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) && w.ws_col > LIVE_LEAST && w.ws_col <= LIVE_COLUMNS)
+		l->columns = w.ws_col - 1u;
 }
 
 void live_count(struct live *l)
@@ -46,12 +53,14 @@ static void put(struct text *t, const char *format, ...)
 	t->used += (size_t)n > t->room - t->used ? t->room - t->used : (size_t)n;
 }
 
-static void put_counts(struct text *t, const char *name, const uint64_t count[OUTCOME_COUNT])
+/* As a whole or not at all. */
+static void put_counts(struct text *t, const char *name, int cut, const uint64_t count[OUTCOME_COUNT])
 {
+	size_t begun = t->used;
 	bool any = false;
 	int o;
 
-	put(t, "  %s", name);
+	put(t, "  %.*s", cut, name);
 	for (o = 0; o < OUTCOME_COUNT; o++) {
 		if (count[o])
 			put(t, " %llu%s", (unsigned long long)count[o], outcome_mark((enum outcome)o));
@@ -59,6 +68,8 @@ static void put_counts(struct text *t, const char *name, const uint64_t count[OU
 	}
 	if (!any)
 		put(t, " 0");
+	if (t->full)
+		t->used = begun;
 }
 
 /* Features of one tier added up, or (tier NULL) of the one. */
@@ -73,7 +84,8 @@ static void add_up(const struct live *l, const char *tier, unsigned feature, uin
 	}
 }
 
-static void put_features(const struct live *l, struct text *t)
+/* Names cut to so many letters. */
+static void put_features(const struct live *l, struct text *t, int cut)
 {
 	uint64_t sum[OUTCOME_COUNT];
 	unsigned f;
@@ -81,7 +93,7 @@ static void put_features(const struct live *l, struct text *t)
 	for (f = 0; f < l->s->features; f++) {
 		add_up(l, NULL, f, sum);
 		if (l->s->feature[f].share > 0)
-			put_counts(t, l->s->feature[f].name, sum);
+			put_counts(t, l->s->feature[f].name, cut, sum);
 	}
 }
 
@@ -97,35 +109,37 @@ static void put_tiers(const struct live *l, struct text *t)
 			;
 		add_up(l, tier, 0, sum);
 		if (g == f) /* the first of its tier */
-			put_counts(t, tier, sum);
+			put_counts(t, tier, 16, sum);
 	}
 }
 
 void live_text(const struct live *l, int64_t at, double seconds, const char *mode, const char *faults, char out[LIVE_COLUMNS + 1])
 {
+	static const int cuts[] = { 32, 4, 0 }; /* 0: by tier */
 	char words[200], left[32];
 	int64_t rest = l->s->duration > at ? l->s->duration - at : 0;
 	struct text t = { .out = out };
 	uint64_t done = 0;
-	unsigned f, o;
+	unsigned f, o, i;
 	size_t begun;
 
 	for (f = 0; f < l->s->features; f++)
 		for (o = 0; o < OUTCOME_COUNT; o++)
 			done += l->count[f][o];
 	snprintf(left, sizeof(left), "  %llds left", (long long)((rest + CLOCK_SEC / 2) / CLOCK_SEC));
-	/* Faults may take what two fifths of the line leave beside the mode. */
-	snprintf(words, sizeof(words), "%s%.16s%s%.*s", *mode ? "  " : "", mode, *faults ? "  " : "", LIVE_COLUMNS * 2 / 5 - 18, faults);
-	t.room = LIVE_COLUMNS - strlen(words) - strlen(left);
+	snprintf(words, sizeof(words), "%s%.16s%s%.*s", *mode ? "  " : "", mode, *faults ? "  " : "", l->columns < LIVE_COLUMNS ? 14 : 34, faults);
+	t.room = l->columns - strlen(words) - strlen(left);
 	put(&t, "%4llds %6.0f/s", (long long)(at / CLOCK_SEC), seconds > 0 ? (double)done / seconds : 0);
 	begun = t.used;
-	put_features(l, &t);
-	if (t.full) {
+	for (i = 0; i < sizeof(cuts) / sizeof(*cuts) && (!i || t.full); i++) {
 		t.used = begun;
 		t.full = false;
-		put_tiers(l, &t);
+		if (cuts[i])
+			put_features(l, &t, cuts[i]);
+		else
+			put_tiers(l, &t);
 	}
-	t.room = LIVE_COLUMNS;
+	t.room = l->columns;
 	put(&t, "%s%s", words, left);
 	out[t.used] = '\0';
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One line a second while it runs, 100 columns at most:
+ * One line a second while it runs, 100 columns at most, or the terminal's:
  *
  *    12s   498/s  send 151  sync 90 12f  media 30 2!  normal  pangyo: kill  48s left
  *
- * A number alone: served; marks as in outcome.h. Features are told one by one where there
- * is room, else by tier.
+ * A number alone: served; marks as in outcome.h. Features are told one by one, by
+ * their first letters where there is little room, else by tier.
  */
 #ifndef BENCH_LIVE_H
 #define BENCH_LIVE_H
@@ -13,6 +13,7 @@
 #include "run.h"
 
 #define LIVE_COLUMNS 100
+#define LIVE_LEAST   72 /* a narrower terminal has to wrap */
 
 /* owned by: the conductor */
 struct live {
@@ -21,6 +22,7 @@ struct live {
 	unsigned logs;
 	uint64_t read[SCENARIO_THREADS]; /* records of each log seen so far */
 	uint32_t count[SCENARIO_FEATURES][OUTCOME_COUNT];
+	unsigned columns;
 	bool terminal;
 };
 

@@ -3,6 +3,7 @@
  * Before the run: one connection to the target and one PING over it, in a process of its
  * own (the rooms keep state that a fork would share).
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -111,7 +112,7 @@ bool reach(const struct place *p, char why[300])
 	pid_t pid;
 
 	snprintf(why, 300, "the target could not be asked: out of memory or descriptors");
-	if (pipe(fds))
+	if (pipe2(fds, O_CLOEXEC))
 		return false;
 	fflush(NULL);
 	pid = fork();

@@ -11,7 +11,7 @@
 #include "conductor.h"
 
 enum { OPT_REPORT = 256, OPT_JSON, OPT_SAMPLES, OPT_SEED, OPT_THREADS, OPT_TARGET, OPT_AUTHORITY, OPT_CA, OPT_INSECURE, OPT_CLEARTEXT,
-       OPT_ADMIN, OPT_TOKEN, OPT_JOURNAL, OPT_REMOTE, OPT_QUICK, OPT_FIREBREAK, OPT_KEYS };
+       OPT_ADMIN, OPT_TOKEN, OPT_JOURNAL, OPT_REMOTE, OPT_QUICK, OPT_FIREBREAK, OPT_KEEP, OPT_KEYS };
 
 static const struct argp_option option_table[] = {
 	{ "report", OPT_REPORT, "FILE", 0, "write one self-contained HTML page", 0 },
@@ -21,6 +21,7 @@ static const struct argp_option option_table[] = {
 	{ "threads", OPT_THREADS, "N", 0, "generating processes, instead of the scenario's", 0 },
 	{ "quick", OPT_QUICK, "FACTOR", 0, "divide all times by this: a rehearsal of the rehearsal", 0 },
 	{ "firebreak", OPT_FIREBREAK, "PROGRAM", 0, "the proxy to start (default: the one beside this program)", 0 },
+	{ "keep", OPT_KEEP, NULL, 0, "at the end leave the cast running until Ctrl-C, and print its addresses", 0 },
 	{ "target", OPT_TARGET, "ADDRESS", 0, "run against what is there, instead of a cast of its own", 1 },
 	{ "authority", OPT_AUTHORITY, "HOST", 0, ":authority to send the target, and the name its certificate has to have (default localhost)", 1 },
 	{ "ca", OPT_CA, "FILE", 0, "PEM bundle to verify the target with", 1 },
@@ -66,6 +67,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_TOKEN: o->token_file = arg; break;
 	case OPT_JOURNAL: o->journal = arg; break;
 	case OPT_REMOTE: o->allow_remote = true; break;
+	case OPT_KEEP: o->keep = true; break;
 	case OPT_KEYS: o->keys = true; break;
 	case 'q': o->quiet = true; break;
 	case ARGP_KEY_ARG:
@@ -108,6 +110,8 @@ static const char *apply(struct scenario *s, const struct run_options *o)
 		s->target.tls = true;
 		s->target.authority = "localhost";
 	}
+	if (!s->own_cast && o->keep)
+		return "--keep is about the cast: with a target there is none";
 	if (s->own_cast && (o->authority || o->ca || o->insecure || o->cleartext || o->admin || o->token_file || o->journal))
 		return "--authority, --ca, --insecure, --cleartext, --admin, --token-file and --journal are about a target: there is none";
 	put(&s->target.address, o->target);

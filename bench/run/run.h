@@ -2,18 +2,20 @@
 /*
  * firebreak-bench run: rehearses a scenario and says what held.
  *
+ *   run.c        the command line; what can be said before anything starts
+ *   reach.c      is the target there?
+ *   conductor.c  the run, and its end
  *   scenario.c   the file: keys, checks, errors with places      (pure)
  *   pace.c       when each request is to be sent                 (pure)
- *   cast.c       the messenger, relays, Redis, the proxy as processes (cast.h)
+ *   cast.c       the messenger, relays, Redis, the proxy as processes
  *   relay.c      one relay process: the faults of the wire
- *   generator.c  one generating process: connections, requests, samples
- *   verb.c       a feature's request, and what its answer must hold
- *   timeline.c   carries out faults and the operator's words at their times
+ *   generator.c  one generating process (generator.h): connections, requests, event streams
+ *   timeline.c   carries out faults and the operator's words at their times; watch.c the proxy's own view
  *   sample.c     one record a request, shared with the generators
  *   ledger.c     acknowledged messages against the journals      (pure)
  *   judge.c      figures of a window; assertions                 (pure)
  *   live.c       one line while it runs
- *   json.c page.c table.c   the result: JSON, one HTML page, a table
+ *   summary.c    what is drawn and printed; result_*.c the result: JSON, one HTML page, a table
  *
  *   conductor (this process): load scenario > start cast > fork generators > timeline
  *   and live line until the end > stop > merge samples > ledger > judge > result
@@ -159,8 +161,8 @@ struct net_loop;
  * of nobody: addresses, a folder, operators. `firebreak`: the proxy; NULL: found beside this program. */
 struct cast *cast_start(const struct scenario *s, const char *firebreak, char why[300]);
 void cast_stop(struct cast *c); /* and removes the folder; 5 s at most */
-/* The folder stays, for people to look into. */
-void cast_keep(struct cast *c);
+/* The addresses of a cast of our own, for people to play with. */
+void cast_print(const struct cast *c, FILE *out);
 /* In a forked child that stays this program: closes what is the conductor's. */
 void cast_forget(struct cast *c);
 const char *cast_target(const struct cast *c);    /* "127.0.0.1:port" */

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../watch.h"
 #include "firebreak/clock.h"
 #include "run.h"
+#include "watch.h"
 
 #define MARKS_MAX 4096
 #define LOOK      (100 * CLOCK_MS)

@@ -342,6 +342,26 @@ def test_the_conductor_killed_leaves_nothing_behind(world, server):
     proc.wait_for(lambda: not any(proc.alive(p) for p in brood), what="end of all processes")
 
 
+def test_kept_running_until_interrupted(world):
+    """--keep: after the verdict the cast stays, at the addresses it says, and ends with all of it."""
+    text = ("name: kept\nduration: 1s\ndatacenters: [{ name: a, endpoints: 1 }, { name: b, endpoints: 1 }]\nproxy: { redis: false, tls: false }\n"
+            "load: { steps: [{ rate: 20 }] }\nfeatures: [{ name: profile, tier: core, does: profile, share: 1 }]\nassert: [count == 20]\n")
+    r = Rehearsal(world, text, "--keep")
+    proc.wait_for(lambda: "left running" in r.log() and "files " in r.log(), 60, what="the addresses")
+    assert "All 1 assertions held." in r.log() or "could not keep its schedule" in r.log()
+    messenger = re.search(r"messenger +http://(\S+)", r.log()).group(1)
+    folder = re.search(r"files +(\S+)", r.log()).group(1)
+    got = subprocess.run(["curl", "-s", "--http2-prior-knowledge", "-H", "Authorization: Bearer alice.x", "http://%s/v1/profile" % messenger],
+                         check=True, capture_output=True, text=True, timeout=20).stdout
+    assert got.startswith('{"user":"alice"')
+    brood = r.p.children()
+    assert os.path.isdir(folder) and len(brood) >= 3
+    r.p.kill(signal.SIGINT)
+    r.p.p.wait(20)
+    assert r.p.p.returncode in (0, 3)
+    proc.wait_for(lambda: not os.path.exists(folder) and not any(proc.alive(p) for p in brood), what="end of all of it")
+
+
 def test_keys(world):
     out = subprocess.run([proc.binary(RUN), "run", "--keys"], check=True, capture_output=True, text=True, timeout=10).stdout
     for word in ("duration", "event_streams", "one of core, standard, optional", "blackhole", "has to be written", "default 5s"):

@@ -45,6 +45,18 @@ static void test_features(void **state)
 	assert_string_equal(line, "  12s     50/s  feature-0 90 8f  feature-1 2W  ?  48s left");
 }
 
+static void test_first_letters(void **state)
+{
+	char line[LIVE_COLUMNS + 1];
+	unsigned i;
+
+	features(5);
+	for (i = 0; i < 5; i++)
+		l.count[i][OUTCOME_SERVED] = 10;
+	live_text(&l, CLOCK_SEC, 1, "reduced", "pangyo: kill", line);
+	assert_string_equal(line, "   1s     50/s  feat 10  feat 10  feat 10  feat 10  feat 10  reduced  pangyo: kill  59s left");
+}
+
 static void test_tiers(void **state)
 {
 	char line[LIVE_COLUMNS + 1];
@@ -71,6 +83,9 @@ static void test_always_fits(void **state)
 	live_text(&l, 86400 * CLOCK_SEC, 0.001, many, many, line);
 	assert_in_range(strlen(line), 60, LIVE_COLUMNS);
 	assert_non_null(strstr(line, "0s left"));
+	l.columns = LIVE_LEAST;
+	live_text(&l, 86400 * CLOCK_SEC, 0.001, many, many, line);
+	assert_in_range(strlen(line), 50, LIVE_LEAST);
 }
 
 /* Every record is counted once, in the second it ended. */
@@ -96,6 +111,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_features),
+		cmocka_unit_test(test_first_letters),
 		cmocka_unit_test(test_tiers),
 		cmocka_unit_test(test_always_fits),
 		cmocka_unit_test(test_count),

@@ -18,7 +18,5 @@ const char *watch_mode(const struct watch *w);
 const char *watch_datacenters(const struct watch *w);
 /* The i-th datacenter. False: there are not so many, or nothing is known yet. Valid until the next turn. */
 bool watch_datacenter(const struct watch *w, size_t i, const char **name, const char **state);
-/* Requests of the feature that failed over since the first answer, as the proxy counts. */
-uint64_t watch_failed_over(const struct watch *w, const char *feature);
 
 #endif

@@ -21,7 +21,7 @@ struct watch {
 	struct net_conn *conn;
 	struct buf answer;
 	char mode[32], datacenters[128];
-	json_t *first, *status; /* the first and the last good one */
+	json_t *status; /* the last good one */
 	bool stopped;
 };
 
@@ -68,8 +68,6 @@ static void understand(struct watch *w, json_t *status)
 			n += (size_t)snprintf(w->datacenters + n, sizeof(w->datacenters) - n, "%s%s %s", i ? ", " : "", name ? name : "?",
 					      state ? state : "?");
 	}
-	if (!w->first)
-		w->first = json_incref(status); /* what was before us is not ours */
 	json_decref(w->status);
 	w->status = status;
 }
@@ -144,7 +142,6 @@ void watch_destroy(struct watch *w)
 		net_close(w->conn, FAULT_NONE); /* on_closed comes back here */
 		return;
 	}
-	json_decref(w->first);
 	json_decref(w->status);
 	free(w);
 }
@@ -166,23 +163,4 @@ bool watch_datacenter(const struct watch *w, size_t i, const char **name, const 
 	*name = json_string_value(json_object_get(d, "name"));
 	*state = json_string_value(json_object_get(d, "state"));
 	return *name && *state;
-}
-
-static uint64_t failed_over(const json_t *status, const char *feature)
-{
-	size_t i;
-	json_t *f;
-
-	json_array_foreach(json_object_get(status, "features"), i, f) {
-		const char *name = json_string_value(json_object_get(f, "name"));
-
-		if (name && !strcmp(name, feature))
-			return (uint64_t)json_integer_value(json_object_get(json_object_get(f, "totals"), "failed-over"));
-	}
-	return 0;
-}
-
-uint64_t watch_failed_over(const struct watch *w, const char *feature)
-{
-	return w ? failed_over(w->status, feature) - failed_over(w->first, feature) : 0;
 }
