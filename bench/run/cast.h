@@ -47,7 +47,7 @@ struct endpoint {
 
 struct cast {
 	const struct scenario *s;
-	char folder[80];
+	char folder[96];    /* with the names of sockets in it, within the 108 octets of their addresses */
 	int janitor;        /* our end of its pipe */
 	pid_t janitor_pid;
 	struct child relay, redis, proxy;

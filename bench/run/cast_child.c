@@ -70,7 +70,7 @@ bool cast_folder_create(struct cast *c, char *why, size_t size)
 	const char *in = getenv("TMPDIR");
 	int fds[2];
 
-	/* Unix sockets in it have to fit into 108 octets. */
+	errno = 0;
 	if (snprintf(c->folder, sizeof(c->folder), "%s/firebreak-run.XXXXXX", in && *in ? in : "/tmp") >= (int)sizeof(c->folder) ||
 	    !mkdtemp(c->folder)) {
 		snprintf(why, size, "no temporary folder in %.100s: %s", in && *in ? in : "/tmp", errno ? strerror(errno) : "the name is too long");
