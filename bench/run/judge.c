@@ -193,7 +193,7 @@ static struct value time_to_failover(const struct selection *sel)
 	if (fault < 0)
 		return (struct value){ 0 };
 	for (f = 0; f < r->s->features; f++)
-		first[f] = chosen(sel, f) ? INT64_MAX : -1;
+		first[f] = chosen(sel, f) && r->s->feature[f].share > 0 ? INT64_MAX : -1; /* streams held open wait for nobody */
 	for (i = first_at(r, fault); i < r->samples && r->sample[i].intended < sel->until; i++) {
 		const struct sample *s = &r->sample[i];
 
@@ -201,9 +201,9 @@ static struct value time_to_failover(const struct selection *sel)
 			first[s->feature] = completed(s);
 	}
 	for (f = 0; f < r->s->features; f++) {
-		if (first[f] == INT64_MAX && r->s->feature[f].share > 0)
+		if (first[f] == INT64_MAX)
 			return (struct value){ true, INFINITY };
-		if (first[f] != INT64_MAX && first[f] > worst)
+		if (first[f] > worst)
 			worst = first[f];
 	}
 	return worst < 0 ? (struct value){ 0 } : (struct value){ true, (double)(worst - fault) / FROM_MS };
