@@ -70,6 +70,7 @@ static double x_of(const struct summary *s, unsigned bin)
 	return (double)bin * WIDE / s->bins;
 }
 
+/* "90 s", then minutes: "2:30" */
 static void clock_text(int64_t ns, char *out, size_t size)
 {
 	double t = (double)ns / 1e9;
@@ -77,7 +78,7 @@ static void clock_text(int64_t ns, char *out, size_t size)
 	if (t < 120)
 		snprintf(out, size, "%.3g s", t);
 	else
-		snprintf(out, size, "%d:%02d min", (int)(t / 60), (int)fmod(t, 60));
+		snprintf(out, size, "%d:%02d", (int)(t / 60), (int)fmod(t, 60));
 }
 
 /* Steps of 1, 2, 5, 10, 15, 30 s, ... so that there are five to ten. */
@@ -140,7 +141,7 @@ static void begin(const struct summary *s, FILE *out)
 	fprintf(out, "<p class='verdict %s'>%s ", r->code == RUN_HELD ? "held" : "failed", r->code == RUN_HELD ? "✓" : "✗");
 	text(out, sentence);
 	clock_text(r->lasted, lasted, sizeof(lasted));
-	fprintf(out, "</p>\n<p class=soft>%s, %s%s, %llu requests sent, seed %llu</p></header>\n", when, lasted, r->partial ? " (ended early)" : "",
+	fprintf(out, "</p>\n<p class=soft>%s, took %s%s, %llu requests sent, seed %llu</p></header>\n", when, lasted, r->partial ? " (ended early)" : "",
 		(unsigned long long)r->sent, (unsigned long long)r->s->seed);
 }
 
