@@ -331,6 +331,8 @@ static const char *invalid(struct conductor *c)
 		return c->trouble;
 	if (timeline_trouble(c->timeline))
 		return timeline_trouble(c->timeline);
+	if (r->partial)
+		return "it was interrupted";
 	if (!r->samples)
 		return "nothing was sent";
 	if (r->dropped) {

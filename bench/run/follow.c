@@ -90,6 +90,7 @@ static bool ask(struct follower *f)
 	f->opened = f->recorded = false;
 	f->asked = generator_now(f->g);
 	f->line_len = 0;
+	net_timer_arm(f->g->loop, &f->timer, clock_now() + f->g->s->timeout);
 	check_text(&f->check, f->name + 1, NULL);
 	h2_wake(c->session);
 	return true;
@@ -108,9 +109,9 @@ static void on_timer(struct net_timer *t)
 {
 	struct follower *f = list_entry(t, struct follower, timer);
 
-	if (f->st || f->g->ending)
-		return;
-	if (!ask(f)) {
+	if (f->st && !f->opened)
+		h2_reset(f->st, H2_ERR_CANCEL, FAULT_UPSTREAM_TIMEOUT); /* not begun in time: take_end() asks again */
+	else if (!f->st && !f->g->ending && !ask(f)) {
 		f->tries++;
 		ask_later(f);
 	}

@@ -4,6 +4,7 @@
  */
 #include <argp.h>
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,6 +193,18 @@ static const char *check_target(const struct scenario *s, const struct run_optio
 	return NULL;
 }
 
+/* Said now, not when the run is over. */
+static bool writable(const char *path)
+{
+	FILE *f = path ? fopen(path, "ae") : NULL;
+
+	if (path && !f)
+		fprintf(stderr, "firebreak-bench run: %s: %s\n", path, strerror(errno));
+	if (f)
+		fclose(f);
+	return !path || f;
+}
+
 int run_main(int argc, char **argv)
 {
 	static const struct argp argp = { option_table, parse, "SCENARIO",
@@ -217,6 +230,8 @@ int run_main(int argc, char **argv)
 		error = check_target(s, &o);
 	if (error)
 		fprintf(stderr, "firebreak-bench run: %s\n", error);
+	else if (!writable(o.report) || !writable(o.json) || !writable(o.samples))
+		error = "an output file";
 	code = error ? RUN_USAGE : conduct(s, &o);
 	scenario_free(s);
 	return code;

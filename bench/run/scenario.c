@@ -194,6 +194,9 @@ static void read_load(struct reader *r, const struct node *n)
 				"neither \"steps\" nor \"closed\"; expected one of them");
 	else if (pace_total(s) > most)
 		conf_errors_add(r->errors, n->name_mark, "the steps make %.0f requests; expected at most %.0f", pace_total(s), most);
+	if (s->event_streams > (uint64_t)s->connections * (s->streams - 1))
+		conf_errors_add(r->errors, n->name_mark, "%u event streams on %u connections of %u streams; expected room for them and one request each",
+				s->event_streams, s->connections, s->streams);
 	if (s->connections < s->threads)
 		conf_errors_add(r->errors, n->name_mark, "%u connections for %u threads; expected one each at least", s->connections, s->threads);
 }

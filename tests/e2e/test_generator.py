@@ -182,7 +182,7 @@ def test_over_tls(world, certs, tmp_path):
     assert r.result()["windows"][0]["all"]["success"] == 100
     r = Rehearsal(world, scenario(port, target="ca: %s, authority: elsewhere.test" % (certs / "ca.pem")), name="other").wait(3)
     assert re.search(r"certificate is not one of .*ca\.pem for \"elsewhere\.test\"", r.log())
-    assert not r.csv.exists()
+    assert not r.csv.stat().st_size  # nothing was sent
 
 
 # ---- the messenger ----
@@ -253,6 +253,17 @@ def test_event_streams_that_are_cut_come_back(world, messenger):
     assert r.result()["windows"][0]["features"]["events"]["outcomes"]["served"] >= 6
 
 
+def test_an_event_stream_that_does_not_begin_has_failed(world, messenger):
+    """A messenger that takes requests and never answers: asked again after the timeout, each time a failure."""
+    m = messenger("--fault", "silence=1")
+    r = Rehearsal(world, scenario(m.port, "3s", "steps: [{ rate: 10 }], event_streams: 1, timeout: 500ms",
+                                  "{ name: profile, tier: core, does: profile, share: 1 }, { name: events, tier: core, does: events }"))
+    r.p.p.wait(60)
+    f = r.result()["windows"][0]["features"]
+    assert f["profile"]["outcomes"]["failed"] == 30
+    assert f["events"]["outcomes"]["failed"] == f["events"]["count"] >= 3
+
+
 # ---- the figures, by another implementation ----
 
 NODE = """
@@ -283,7 +294,7 @@ def test_percentiles_agree_with_node(world, messenger, tmp_path):
 
 def said(world, text, code, *options, name="said"):
     r = Rehearsal(world, text, *options, name=name).wait(code, 20)
-    assert not r.csv.exists()
+    assert not r.csv.exists() or not r.csv.stat().st_size  # nothing was sent
     return r.log()
 
 
@@ -318,6 +329,11 @@ def test_without_a_journal_nothing_can_be_called_lost(world, tmp_path):
     assert "folder of journals has none" in said(world, text, 2, "--journal", tmp_path / "empty", name="empty")
 
 
+def test_where_results_cannot_go_is_said_first(world):
+    log = said(world, scenario(1), 2, "--report", "/no/such/folder/report.html")
+    assert "/no/such/folder/report.html: No such file or directory" in log
+
+
 def test_interrupted_it_ends_with_what_there_is(world, server):
     r = Rehearsal(world, scenario(server.port, "60s", "steps: [{ rate: 100 }], event_streams: 1",
                                   GET + ", { name: events, tier: core, does: events }", 'assert: ["count > 0 during late"]\nwindows: { late: { from: 50s, until: 60s } }'))
@@ -326,10 +342,11 @@ def test_interrupted_it_ends_with_what_there_is(world, server):
     began = time.monotonic()
     r.p.kill(signal.SIGINT)
     r.p.p.wait(10)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 8 and r.p.p.returncode == 3
     got = r.result()
     assert got["partial"] and got["lasted_s"] < 30 and len(r.samples()) >= 100
-    assert got["exit_status"] in (3, 99)  # what was asserted of the end cannot be told
+    assert got["exit_status"] == 3 and got["invalid"] == "it was interrupted"
+    assert not got["assertions"][0]["held"]  # of the end nothing can be told
     proc.wait_for(lambda: not any(proc.alive(p) for p in brood), what="end of all processes")
 
 

@@ -128,6 +128,7 @@ static const struct {
 	{ "name: t\nduration: 24h\n" DCS "load: { steps: [{ rate: 100000 }] }\n" FEATS, "the steps make 8640000000 requests; expected at most 67108864" },
 	{ TOP "threads: 4\n" DCS "load: { connections: 3, steps: [{ rate: 1 }] }\n" FEATS, "3 connections for 4 threads" },
 	{ TOP DCS "load: { event_streams: 3, steps: [{ rate: 1 }] }\n" FEATS, "\"event_streams\" without a feature" },
+	{ TOP DCS "load: { event_streams: 9, connections: 2, streams: 5, steps: [{ rate: 1 }] }\n" FEATS, "9 event streams on 2 connections of 5 streams" },
 	/* features */
 	{ TOP DCS LOAD "features: [{ name: s, tier: cor, does: sned, share: 1 }]\n",
 	  "\"tier\" is \"cor\"; expected one of core, standard, optional; did you mean \"core\"?|"
