@@ -56,7 +56,7 @@ struct conductor {
 	int64_t start, counted; /* monotonic ns */
 	bool interrupted, done;
 	const char *trouble;
-	char words[256];
+	char words[256], version[32];
 	struct result result;
 };
 
@@ -402,7 +402,12 @@ static bool print(struct conductor *c)
 static int finish(struct conductor *c)
 {
 	bool ok = read_journals(c);
+	const char *version = timeline_version(c->timeline);
 
+	if (version) {
+		snprintf(c->version, sizeof(c->version), "%s", version);
+		c->result.proxy_version = c->version;
+	}
 	timeline_stop(c->timeline);
 	net_loop_turn(c->loop, 0);
 	say_marks(c);

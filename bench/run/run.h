@@ -193,6 +193,7 @@ void timeline_destroy(struct timeline *t);
 const struct mark *timeline_marks(const struct timeline *t, size_t *count);
 const char *timeline_mode(const struct timeline *t);        /* of the proxy; "?" not known */
 const char *timeline_datacenters(const struct timeline *t); /* "pangyo up, anyang down" */
+const char *timeline_version(const struct timeline *t);     /* of the proxy; NULL: not known. Valid until the next turn */
 /* Faults in force: "pangyo: kill, anyang: latency 200ms"; "" none. */
 const char *timeline_in_force(const struct timeline *t);
 /* Why the run is not valid: a fault could not be carried out, a process of the cast died. NULL: it is. */

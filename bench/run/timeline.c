@@ -213,6 +213,11 @@ const char *timeline_mode(const struct timeline *t)
 	return *t->mode ? t->mode : "?";
 }
 
+const char *timeline_version(const struct timeline *t)
+{
+	return watch_version(t->watch);
+}
+
 const char *timeline_datacenters(const struct timeline *t)
 {
 	return watch_datacenters(t->watch);

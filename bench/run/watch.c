@@ -156,6 +156,11 @@ const char *watch_datacenters(const struct watch *w)
 	return w ? w->datacenters : "";
 }
 
+const char *watch_version(const struct watch *w)
+{
+	return w ? json_string_value(json_object_get(w->status, "version")) : NULL;
+}
+
 bool watch_datacenter(const struct watch *w, size_t i, const char **name, const char **state)
 {
 	const json_t *d = json_array_get(json_object_get(w->status, "datacenters"), i);

@@ -14,6 +14,8 @@ struct watch *watch_create(struct net_loop *loop, const char *address, int64_t p
 void watch_destroy(struct watch *w);
 /* "normal", "?" when it does not answer. */
 const char *watch_mode(const struct watch *w);
+/* The proxy's version; NULL: not known. Valid until the next turn. */
+const char *watch_version(const struct watch *w);
 /* "pangyo up, anyang down" */
 const char *watch_datacenters(const struct watch *w);
 /* The i-th datacenter. False: there are not so many, or nothing is known yet. Valid until the next turn. */

@@ -368,6 +368,7 @@ def test_kept_running_until_interrupted(world):
     assert "All 1 assertions held." in r.log() or "could not keep its schedule" in r.log()
     messenger = re.search(r"messenger +http://(\S+)", r.log()).group(1)
     folder = re.search(r"files +(\S+)", r.log()).group(1)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", r.result()["environment"]["proxy_version"])
     got = subprocess.run(["curl", "-s", "--http2-prior-knowledge", "-H", "Authorization: Bearer alice.x", "http://%s/v1/profile" % messenger],
                          check=True, capture_output=True, text=True, timeout=20).stdout
     assert got.startswith('{"user":"alice"')
