@@ -137,9 +137,9 @@ static void on_stop(void *arg)
 {
 	struct generator *g = arg;
 
+	net_unwatch(g->stop_watch); /* it stays readable */
 	g->ending = true;
-	if (!g->grace)
-		g->grace = clock_now() + GRACE;
+	g->grace = clock_now() + GRACE;
 }
 
 /* ---- its life ---- */
@@ -170,7 +170,8 @@ static const char *prepare(struct generator *g, char *why)
 	if (g->a->tls && !(g->tls = net_tls_client(g->a->ca, g->a->verify, true, why)))
 		return why;
 	g->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (!g->lane || g->timer_fd < 0 || !net_watch(g->loop, g->timer_fd, on_due, g) || !net_watch(g->loop, g->a->stop_fd, on_stop, g))
+	if (!g->lane || g->timer_fd < 0 || !net_watch(g->loop, g->timer_fd, on_due, g) ||
+	    !(g->stop_watch = net_watch(g->loop, g->a->stop_fd, on_stop, g)))
 		return "out of memory or descriptors";
 	return NULL;
 }

@@ -122,6 +122,7 @@ struct generator {
 	double handshakes_owed;
 	int64_t handshakes_at;
 	int timer_fd;
+	struct net_watch *stop_watch;
 	struct net_timer tick;
 	bool ending, stopping; /* nothing new is sent; all is closed */
 	int64_t grace;         /* when an early end stops waiting for answers */

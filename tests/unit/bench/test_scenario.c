@@ -46,13 +46,13 @@ static struct scenario *load(const char *text)
 
 static void test_whole(void **state)
 {
-	struct scenario *s = load("name: whole\nabout: all of it\nduration: 2m\nseed: 7\nthreads: 2\n"
+	struct scenario *s = load("name: whole\nabout: all of it\nduration: 2m\nscale: 2400\nseed: 7\nthreads: 2\n"
 				  "datacenters:\n  - { name: pangyo, endpoints: 8, latency: 15ms, capacity: 500 }\n  - { name: anyang, endpoints: 2 }\n"
 				  "proxy: { workers: 2, tls: false, extra: { control: { hold: 2s }, tiers: [core, \"a\\\"b\"] } }\n"
 				  "load:\n  arrivals: poisson\n  connections: 16\n  users: 1000\n  event_streams: 50\n  timeout: 3s\n"
 				  "  steps: [{ until: 20s, rate: 100, to: 300 }, { rate: 300, until: 60s }, { from: 70s, rate: 10.5 }]\n"
 				  "features:\n  - { name: send, tier: core, does: send, share: 30%, body: 1KiB, success: [served, failed_over] }\n"
-				  "  - { name: media, tier: standard, does: download, share: 70% }\n  - { name: events, tier: core, does: events }\n"
+				  "  - { name: media, tier: standard, does: download, share: 70%, was_hours: 28, was: slow }\n  - { name: events, tier: core, does: events }\n"
 				  "timeline:\n  - { at: 20s, fault: { dc: pangyo, kind: blackhole, for: 10s } }\n"
 				  "  - { at: 15s, operator: mode set core-only }\n"
 				  "  - { at: 40s, fault: { dc: pangyo, kind: kill, waves: [37.5%, 50%, 100%], every: 5s } }\n"
@@ -80,7 +80,9 @@ static void test_whole(void **state)
 	assert_true(s->event[6].value == 200e6 && s->event[6].jitter == 50e6 && !strcmp(s->event[6].label, "anyang-2: delay 200ms"));
 	assert_true(s->event[7].datacenter == -1 && s->event[7].endpoints == UINT64_MAX && s->event[8].at == 72 * S && s->event[9].at == 75 * S);
 	assert_int_equal(s->windows, 1);
+	assert_true(s->scale == 2400 && s->feature[1].was_hours == 28 && !strcmp(s->feature[1].was, "slow"));
 	scenario_quicken(s, 10);
+	assert_true(s->scale == 24000);
 	assert_true(s->duration == 12 * S && s->step[2].from == 7 * S && s->event[1].at == 2 * S && s->window[0].until == 3 * S);
 	scenario_free(s);
 }
