@@ -329,6 +329,21 @@ def test_without_a_journal_nothing_can_be_called_lost(world, tmp_path):
     assert "folder of journals has none" in said(world, text, 2, "--journal", tmp_path / "empty", name="empty")
 
 
+CAST = ("name: t\nduration: 2s\ndatacenters: [{ name: a }]\nload: { steps: [{ rate: 10 }] }\n"
+        "features: [{ name: p, tier: core, does: get, path: /index.html, share: 1 }]\n")
+
+
+def test_a_target_instead_of_the_cast(world, server):
+    """--target takes the cast's place where nothing needs one."""
+    where = "127.0.0.1:%d" % server.port
+    r = Rehearsal(world, CAST, "--target", where, "--cleartext", "--seed", "3", "--quick", "2").wait(0)
+    assert r.result()["windows"][0]["all"]["outcomes"]["served"] == 10 and r.result()["scenario"]["seed"] == 3
+    faults = CAST + "timeline: [{ at: 1s, fault: { dc: a, kind: kill } }]\n"
+    assert "faults, which need a cast" in said(world, faults, 2, "--target", where, name="faults")
+    assert "there is none" in said(world, CAST, 2, "--cleartext", name="none")
+    assert "with a target there is none" in said(world, CAST, 2, "--target", where, "--keep", name="keep")
+
+
 def test_where_results_cannot_go_is_said_first(world):
     log = said(world, scenario(1), 2, "--report", "/no/such/folder/report.html")
     assert "/no/such/folder/report.html: No such file or directory" in log
