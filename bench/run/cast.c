@@ -156,6 +156,7 @@ static void cast_endpoints(struct cast *c)
 		for (e = 0; e < s->datacenter[d].endpoints && c->endpoints < SCENARIO_ENDPOINTS; e++) {
 			snprintf(name, sizeof(name), "%s-%u", s->datacenter[d].name, e + 1);
 			child_init(&c->endpoint[c->endpoints].child, c, name);
+			c->endpoint[c->endpoints].child.place = &c->endpoint[c->endpoints];
 			c->endpoint[c->endpoints++].datacenter = (int)d;
 		}
 	}
@@ -184,6 +185,7 @@ static void prepare_others(struct cast *c)
 	unsigned i;
 
 	child_init(&c->redis, c, "redis");
+	c->redis.place = &c->store;
 	for (i = 0; i < sizeof(redis) / sizeof(*redis); i++)
 		child_arg(&c->redis, "%s", redis[i]);
 	child_arg(&c->redis, "--dir");

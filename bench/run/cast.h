@@ -22,6 +22,7 @@ struct child {
 	struct cast *c;
 	char name[48];
 	const char *about;           /* an operator's words */
+	struct endpoint *place;      /* whose faults these are; NULL: of nobody */
 	const char *arg[CHILD_ARGS]; /* NULL-terminated; arg[0] the program */
 	char *arena;                 /* where its made-up arguments lie; freed with it */
 	unsigned args;
@@ -41,7 +42,8 @@ struct endpoint {
 	char address[32];   /* where it listens */
 	char front[32];     /* where the proxy goes: the relay, or the same */
 	unsigned wire;      /* port of the relay */
-	bool killed, on[SFAULTS];
+	bool killed, again; /* again: to be started as soon as it has ended */
+	bool on[SFAULTS];
 	double value[SFAULTS], jitter[SFAULTS];
 };
 

@@ -24,50 +24,6 @@ static const struct {
 	[SFAULT_CAPACITY] = { "capacity", 1 },       [SFAULT_GOAWAY] = { "goaway", 1 },          [SFAULT_UNHEALTHY] = { "unhealthy", 1 },
 };
 
-/* ---- ends ---- */
-
-static void on_relay(void *arg)
-{
-	struct cast *c = arg;
-	struct relay_word w;
-
-	while (recv(c->relay.control, &w, sizeof(w), MSG_DONTWAIT) == (ssize_t)sizeof(w))
-		; /* it says what is in force; nobody asked */
-}
-
-static void on_ended(struct child *ch, int status)
-{
-	struct cast *c = ch->c;
-	char words[160], text[300];
-
-	if (ch == &c->relay && c->relay_watch) {
-		net_unwatch(c->relay_watch);
-		c->relay_watch = NULL;
-	}
-	if (ch->meant_to_end || !c->say)
-		return;
-	child_last_words(ch, words, sizeof(words));
-	snprintf(text, sizeof(text), "%s ended by itself (%s %d): %s", ch->name, WIFSIGNALED(status) ? "signal" : "status",
-		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), words);
-	c->say(c->user, 'n', true, text);
-}
-
-void cast_follow(struct cast *c, struct net_loop *loop, void (*say)(void *user, char kind, bool bad, const char *text), void *user)
-{
-	struct child *list[CHILDREN_MAX];
-	unsigned n = cast_children(c, list), i;
-
-	c->loop = loop;
-	c->say = say;
-	c->user = user;
-	for (i = 0; i < n; i++) {
-		list[i]->ended = on_ended;
-		child_watch(list[i]);
-	}
-	if (c->relay.pid && !c->relay_watch)
-		c->relay_watch = net_watch(loop, c->relay.control, on_relay, c);
-}
-
 /* ---- faults ---- */
 
 static bool tell_messenger(const struct endpoint *e, enum scenario_fault f)
@@ -94,16 +50,13 @@ static bool tell_wire(struct cast *c, const struct endpoint *e, enum scenario_fa
 	return send(c->relay.control, &w, sizeof(w), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(w);
 }
 
+/* A new process, told what is in force on its place. */
 static bool start_again(struct cast *c, struct endpoint *e, struct child *ch, char why[200])
 {
 	enum scenario_fault f;
-	bool ok;
+	bool ok = child_start(ch, why, 200);
 
-	if (!child_gone(ch, NULL)) {
-		snprintf(why, 200, "%s still runs", ch->name);
-		return false;
-	}
-	ok = child_start(ch, why, 200);
+	e->again = false;
 	for (f = 0; ok && e->datacenter >= 0 && f < SFAULTS; f++) {
 		if (scenario_faults[f].who == WHO_MESSENGER && e->on[f])
 			ok = tell_messenger(e, f);
@@ -118,8 +71,11 @@ static bool signal_process(struct cast *c, struct endpoint *e, struct child *ch,
 {
 	bool on = e->on[f];
 
-	if (f == SFAULT_KILL && !on)
-		return start_again(c, e, ch, why);
+	if (f == SFAULT_KILL && !on) {
+		/* Killed is not ended yet: the kernel takes its time on a busy machine. */
+		e->again = !child_gone(ch, NULL);
+		return e->again ? ch->meant_to_end : start_again(c, e, ch, why);
+	}
 	if (!ch->pid) {
 		snprintf(why, 200, "%s does not run", ch->name);
 		return false;
@@ -174,6 +130,53 @@ bool cast_fault(struct cast *c, const struct scenario_event *v, char why[200])
 		which++;
 	}
 	return ok;
+}
+
+/* ---- ends ---- */
+
+static void on_relay(void *arg)
+{
+	struct cast *c = arg;
+	struct relay_word w;
+
+	while (recv(c->relay.control, &w, sizeof(w), MSG_DONTWAIT) == (ssize_t)sizeof(w))
+		; /* it says what is in force; nobody asked */
+}
+
+static void on_ended(struct child *ch, int status)
+{
+	bool meant = ch->meant_to_end;
+	struct cast *c = ch->c;
+	char words[160], text[300];
+
+	if (ch == &c->relay && c->relay_watch) {
+		net_unwatch(c->relay_watch);
+		c->relay_watch = NULL;
+	}
+	if (meant && ch->place && ch->place->again && !start_again(c, ch->place, ch, text) && c->say)
+		c->say(c->user, 'n', true, text);
+	if (meant || !c->say)
+		return;
+	child_last_words(ch, words, sizeof(words));
+	snprintf(text, sizeof(text), "%s ended by itself (%s %d): %s", ch->name, WIFSIGNALED(status) ? "signal" : "status",
+		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), words);
+	c->say(c->user, 'n', true, text);
+}
+
+void cast_follow(struct cast *c, struct net_loop *loop, void (*say)(void *user, char kind, bool bad, const char *text), void *user)
+{
+	struct child *list[CHILDREN_MAX];
+	unsigned n = cast_children(c, list), i;
+
+	c->loop = loop;
+	c->say = say;
+	c->user = user;
+	for (i = 0; i < n; i++) {
+		list[i]->ended = on_ended;
+		child_watch(list[i]);
+	}
+	if (c->relay.pid && !c->relay_watch)
+		c->relay_watch = net_watch(loop, c->relay.control, on_relay, c);
 }
 
 /* ---- the operator ---- */

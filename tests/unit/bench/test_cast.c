@@ -238,6 +238,24 @@ static pid_t child_named(const char *name)
 	return found;
 }
 
+/* Killed and started in one turn: the kernel has not ended it yet. */
+static void test_back_before_it_has_ended(void **state)
+{
+	struct stage st = begin("timeline:\n  - { at: 300ms, fault: { dc: redis, kind: kill } }\n  - { at: 300ms, heal: { dc: redis, kind: kill } }\n");
+	pid_t before = child_named("(redis-server)");
+	int64_t most = clock_tick() + 20 * CLOCK_SEC;
+	char at[140];
+
+	snprintf(at, sizeof(at), "unix:%s/redis.sock", cast_folder(st.c));
+	until(&st, 'h', "redis: kill healed", 1);
+	while (clock_now() < most && (child_named("(redis-server)") == before || !reachable(at)))
+		net_loop_turn(st.loop, 10);
+	assert_true(reachable(at));
+	assert_int_not_equal(child_named("(redis-server)"), before);
+	assert_null(timeline_trouble(st.t));
+	end(&st);
+}
+
 static void test_a_death_nobody_ordered(void **state)
 {
 	struct stage st = begin("");
@@ -308,6 +326,7 @@ int main(void)
 		cmocka_unit_test(test_faults_of_the_wire),
 		cmocka_unit_test(test_faults_of_the_messenger),
 		cmocka_unit_test(test_what_goes_wrong_makes_the_run_invalid),
+		cmocka_unit_test(test_back_before_it_has_ended),
 		cmocka_unit_test(test_a_death_nobody_ordered),
 		cmocka_unit_test(test_a_configuration_that_does_not_hold),
 		cmocka_unit_test(test_killed_conductor),
