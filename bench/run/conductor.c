@@ -183,12 +183,17 @@ static void on_second(struct net_timer *t)
 {
 	struct conductor *c = list_entry(t, struct conductor, second);
 	int64_t now = clock_now(), at = now - c->start;
-	char line[LIVE_COLUMNS + 1];
+	char line[LIVE_COLUMNS + 1], head[LIVE_COLUMNS + 1] = "";
 
 	say_marks(c);
 	if (at >= CLOCK_SEC) {
 		live_count(&c->live);
-		live_text(&c->live, at, (double)(now - c->counted) / 1e9, timeline_mode(c->timeline), timeline_in_force(c->timeline), line);
+		if (c->o->rows)
+			live_row(&c->live, at, timeline_mode(c->timeline), head, line);
+		else
+			live_text(&c->live, at, (double)(now - c->counted) / 1e9, timeline_mode(c->timeline), timeline_in_force(c->timeline), line);
+		if (*head && !c->o->quiet)
+			live_print(&c->live, head, stdout);
 		if (!c->o->quiet)
 			live_print(&c->live, line, stdout);
 		c->counted = now;

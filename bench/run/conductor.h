@@ -12,7 +12,7 @@ struct run_options {
 	double quick;
 	uint64_t seed;
 	unsigned threads;
-	bool seeded, cleartext, insecure, allow_remote, quiet, keep, keys;
+	bool seeded, cleartext, insecure, allow_remote, quiet, rows, keep, keys;
 };
 
 /* Where requests go, as the cast or the scenario says. */

@@ -144,9 +144,55 @@ void live_text(const struct live *l, int64_t at, double seconds, const char *mod
 	out[t.used] = '\0';
 }
 
+/* ---- rows ---- */
+
+#define CELLS      8
+#define CELL       8
+#define HEAD_EVERY 15
+
+static void cell_text(const uint32_t count[OUTCOME_COUNT], char out[CELL])
+{
+	size_t n, o;
+	int blank;
+
+	/* With blanks between where they fit; what does not fit at all is cut, the many first. */
+	for (blank = 1; blank >= 0; blank--) {
+		for (n = 0, o = 0; o < OUTCOME_COUNT && n < CELL; o++) {
+			if (count[o])
+				n += (size_t)snprintf(out + n, CELL - n, "%s%u%s", n && blank ? " " : "", count[o], outcome_mark((enum outcome)o));
+		}
+		if (n < CELL)
+			break;
+	}
+	if (!n)
+		snprintf(out, CELL, "-");
+}
+
+void live_row(struct live *l, int64_t at, const char *mode, char head[LIVE_COLUMNS + 1], char out[LIVE_COLUMNS + 1])
+{
+	struct text h = { .out = head, .room = LIVE_COLUMNS }, t = { .out = out, .room = LIVE_COLUMNS };
+	bool due = l->row++ % HEAD_EVERY == 0;
+	unsigned f, shown = 0;
+	char cell[CELL];
+
+	head[0] = '\0';
+	if (due)
+		put(&h, "%5s %-9s", "", "mode");
+	put(&t, "%4llds %-9.9s", (long long)(at / CLOCK_SEC), mode);
+	for (f = 0; f < l->s->features && shown < CELLS; f++) {
+		if (l->s->feature[f].share <= 0)
+			continue;
+		shown++;
+		cell_text(l->count[f], cell);
+		put(&t, " %-*s", CELL - 1, cell);
+		if (due)
+			put(&h, " %-*.*s", CELL - 1, CELL - 1, l->s->feature[f].name);
+	}
+}
+
 void live_print(const struct live *l, const char *line, FILE *out)
 {
-	if (l->terminal)
+	if (l->terminal && !l->row)
 		fprintf(out, "\r\033[K%s", line);
 	else
 		fprintf(out, "%s\n", line);

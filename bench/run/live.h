@@ -6,6 +6,8 @@
  *
  * A number alone: served; marks as in outcome.h. Features are told one by one, by
  * their first letters where there is little room, else by tier.
+ *
+ * Or, as rows: a column for each of the first eight features, in 80 columns.
  */
 #ifndef BENCH_LIVE_H
 #define BENCH_LIVE_H
@@ -24,6 +26,7 @@ struct live {
 	uint32_t count[SCENARIO_FEATURES][OUTCOME_COUNT];
 	unsigned columns;
 	bool terminal;
+	unsigned row; /* rows printed so far */
 };
 
 void live_init(struct live *l, const struct scenario *s, struct sample_log *const *log, unsigned logs, bool terminal);
@@ -31,6 +34,8 @@ void live_init(struct live *l, const struct scenario *s, struct sample_log *cons
 void live_count(struct live *l);
 /* The line, from the counts and these words ("" where there is nothing to say). */
 void live_text(const struct live *l, int64_t at, double seconds, const char *mode, const char *faults, char out[LIVE_COLUMNS + 1]);
+/* The same as a row of a table; `head` its heading, "" where one is not due. */
+void live_row(struct live *l, int64_t at, const char *mode, char head[LIVE_COLUMNS + 1], char out[LIVE_COLUMNS + 1]);
 void live_print(const struct live *l, const char *line, FILE *out);
 /* A line of its own, for what happened just now. */
 void live_say(const struct live *l, const char *text, FILE *out);

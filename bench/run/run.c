@@ -12,7 +12,7 @@
 #include "conductor.h"
 
 enum { OPT_REPORT = 256, OPT_JSON, OPT_SAMPLES, OPT_SEED, OPT_THREADS, OPT_TARGET, OPT_AUTHORITY, OPT_CA, OPT_INSECURE, OPT_CLEARTEXT,
-       OPT_ADMIN, OPT_TOKEN, OPT_JOURNAL, OPT_REMOTE, OPT_QUICK, OPT_FIREBREAK, OPT_KEEP, OPT_KEYS };
+       OPT_ADMIN, OPT_TOKEN, OPT_JOURNAL, OPT_REMOTE, OPT_QUICK, OPT_FIREBREAK, OPT_KEEP, OPT_KEYS, OPT_ROWS };
 
 static const struct argp_option option_table[] = {
 	{ "report", OPT_REPORT, "FILE", 0, "write one self-contained HTML page", 0 },
@@ -32,6 +32,7 @@ static const struct argp_option option_table[] = {
 	{ "token-file", OPT_TOKEN, "FILE", 0, "its token", 1 },
 	{ "journal", OPT_JOURNAL, "FOLDER", 0, "journals of the messenger behind the target", 1 },
 	{ "allow-remote", OPT_REMOTE, NULL, 0, "let the target be another machine", 1 },
+	{ "rows", OPT_ROWS, NULL, 0, "a row a second with a column for each of the first eight features, instead of one live line", 2 },
 	{ "quiet", 'q', NULL, 0, "no live line, no table", 2 },
 	{ "keys", OPT_KEYS, NULL, 0, "print every key of a scenario and end", 2 },
 	{ 0 },
@@ -70,6 +71,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_REMOTE: o->allow_remote = true; break;
 	case OPT_KEEP: o->keep = true; break;
 	case OPT_KEYS: o->keys = true; break;
+	case OPT_ROWS: o->rows = true; break;
 	case 'q': o->quiet = true; break;
 	case ARGP_KEY_ARG:
 		if (o->scenario)

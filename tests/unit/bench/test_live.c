@@ -45,6 +45,30 @@ static void test_features(void **state)
 	assert_string_equal(line, "  12s     50/s  feature-0 90 8f  feature-1 2W  ?  48s left");
 }
 
+/* A table of 80 columns, whatever happens in it. */
+static void test_rows(void **state)
+{
+	char head[LIVE_COLUMNS + 1], line[LIVE_COLUMNS + 1];
+	unsigned i, o;
+
+	features(8);
+	l.count[0][OUTCOME_SERVED] = 75;
+	l.count[1][OUTCOME_SERVED] = 12;
+	l.count[1][OUTCOME_STALE] = 3;
+	l.count[2][OUTCOME_SERVED] = 61;
+	l.count[2][OUTCOME_FAILED_OVER] = 14;
+	l.count[2][OUTCOME_FAILED] = 2;
+	live_row(&l, 12 * CLOCK_SEC, "core-only", head, line);
+	assert_string_equal(head, "      mode      feature feature feature feature feature feature feature feature");
+	assert_string_equal(line, "  12s core-only 75      12 3s   6114f2! -       -       -       -       -      ");
+	for (i = 0; i < 8; i++)
+		for (o = 0; o < OUTCOME_COUNT; o++)
+			l.count[i][o] = 4000000000u;
+	live_row(&l, 13 * CLOCK_SEC, "a-mode-of-a-long-name", head, line);
+	assert_string_equal(head, "");
+	assert_true(strlen(line) < 80);
+}
+
 static void test_first_letters(void **state)
 {
 	char line[LIVE_COLUMNS + 1];
@@ -111,7 +135,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_features),
-		cmocka_unit_test(test_first_letters),
+		cmocka_unit_test(test_rows), cmocka_unit_test(test_first_letters),
 		cmocka_unit_test(test_tiers),
 		cmocka_unit_test(test_always_fits),
 		cmocka_unit_test(test_count),
