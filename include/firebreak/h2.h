@@ -38,7 +38,7 @@
 	X(PROXY_STATUS, "proxy-status") X(CACHE_STATUS, "cache-status") X(MAX_FORWARDS, "max-forwards") \
 	X(PROXY_AUTHORIZATION, "proxy-authorization") X(PROXY_AUTHENTICATE, "proxy-authenticate") \
 	X(PROXY_CONNECTION, "proxy-connection") X(CONNECTION, "connection") X(KEEP_ALIVE, "keep-alive") \
-	X(UPGRADE, "upgrade") X(TRANSFER_ENCODING, "transfer-encoding") X(RETRY_AFTER, "retry-after") \
+	X(UPGRADE, "upgrade") X(TRANSFER_ENCODING, "transfer-encoding") X(HTTP2_SETTINGS, "http2-settings") X(RETRY_AFTER, "retry-after") \
 	X(GRPC_MESSAGE, "grpc-message") X(GRPC_PUSHBACK, "grpc-retry-pushback-ms")
 
 enum h2_token {

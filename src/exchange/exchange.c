@@ -308,6 +308,20 @@ static void on_client_closed(struct xchg *x)
 	x->client = NULL;
 }
 
+/* The request's body comes too slowly. An answer that has begun does not make it welcome. */
+static void on_request_stalled(struct xchg *x)
+{
+	if (x->state == XCHG_WAITING) {
+		attempt_abandon(x, FAULT_BODY_TIMEOUT);
+		answer_refuse(x, FAULT_BODY_TIMEOUT);
+	} else if (x->state == XCHG_STREAMING) {
+		x->fault = FAULT_BODY_TIMEOUT;
+		x->outcome = TM_CLIENT;
+		h2_reset(x->down, H2_ERR_CANCEL, FAULT_BODY_TIMEOUT);
+		attempt_cancel(x, FAULT_BODY_TIMEOUT);
+	}
+}
+
 void xchg_on_down(struct h2_stream *st, uint32_t what)
 {
 	struct xchg *x = st->user;
@@ -323,10 +337,8 @@ void xchg_on_down(struct h2_stream *st, uint32_t what)
 		attempt_finish(x);
 	if ((what & H2_SENT) && x->up && x->state == XCHG_STREAMING)
 		credit(x->up, st->sent);
-	if ((what & H2_STALLED) && !(what & H2_CLOSED) && x->state == XCHG_WAITING) {
-		attempt_abandon(x, FAULT_BODY_TIMEOUT);
-		answer_refuse(x, FAULT_BODY_TIMEOUT);
-	}
+	if ((what & H2_STALLED) && !(what & H2_CLOSED))
+		on_request_stalled(x);
 	if (what & H2_CLOSED)
 		on_client_closed(x);
 	settle(x);

@@ -22,12 +22,44 @@ static struct h2_stream *find(struct h2_session *s, int32_t id)
 	return s->current;
 }
 
+/* SETTINGS are about to change every stream's window. */
+static void windows_before(struct h2_session *s)
+{
+	struct list *node;
+	int32_t window;
+
+	s->widest = 0;
+	s->first_window = (int32_t)nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+	for (node = s->streams.next; node != &s->streams; node = node->next) {
+		window = nghttp2_session_get_stream_remote_window_size(s->ng, list_entry(node, struct h2_stream, node)->id);
+		if (window > s->widest)
+			s->widest = window;
+	}
+}
+
+/* One beyond 2^31-1 is an error of the connection (RFC 9113 6.9.2); the codec resets the
+ * streams. */
+static void windows_after(struct h2_session *s, const nghttp2_settings *settings)
+{
+	size_t i;
+
+	for (i = 0; i < settings->niv; i++) {
+		if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE &&
+		    (int64_t)s->widest + settings->iv[i].value - s->first_window > INT32_MAX) {
+			nghttp2_session_terminate_session(s->ng, NGHTTP2_FLOW_CONTROL_ERROR);
+			return;
+		}
+	}
+}
+
 /* The guard has looked at the whole segment before the codec began with it, and could
  * not know of streams opened in the same one. */
 static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
 {
 	if (hd->type == NGHTTP2_HEADERS)
 		guard_open(user, hd->stream_id);
+	else if (hd->type == NGHTTP2_SETTINGS)
+		windows_before(user);
 	return 0;
 }
 
@@ -267,8 +299,10 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 			s->ctx->owner.on_goaway(s->owner);
 		return 0;
 	case NGHTTP2_SETTINGS:
-		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
+		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
+			windows_after(s, &frame->settings);
 			on_settings(s);
+		}
 		return 0;
 	default:
 		return 0;

@@ -60,6 +60,7 @@ struct h2_session {
 	int32_t sent_id;        /* client: highest stream whose HEADERS have left the codec */
 	uint32_t opened;        /* how many it opened; all up to last_id, if it left none out */
 	uint32_t held;          /* header octets held by streams */
+	int32_t first_window, widest; /* the peer's, before the SETTINGS that are being read: initial, of any stream */
 	int64_t since;          /* connection accepted or begun */
 	int64_t idle_since;     /* no streams since; 0: there are */
 	int64_t heard;

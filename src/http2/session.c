@@ -350,13 +350,13 @@ static void on_timer(struct net_timer *t)
 		h2_wake(s);
 	}
 	stuck = net_stuck_since(s->conn);
-	if (s->guard.preface < 24 && now - s->since >= l->handshake_timeout_ms * CLOCK_MS) {
+	if (!s->settings_seen && now - s->since >= l->handshake_timeout_ms * CLOCK_MS) {
 		h2_close(s, FAULT_HANDSHAKE_TIMEOUT);
 	} else if (s->guard.head_since && now - s->guard.head_since >= l->header_timeout_ms * CLOCK_MS) {
 		h2_close(s, FAULT_HEAD_TIMEOUT);
 	} else if (stuck && now - stuck >= write_patience(l)) {
 		h2_close(s, FAULT_SLOW_CLIENT);
-	} else if (s->guard.preface < 24 || s->guard.head_since || stuck || s->count) {
+	} else if (!s->settings_seen || s->guard.head_since || stuck || s->count) {
 		check_streams(s, now);
 		if (!s->closing)
 			session_arm(s, CLOCK_SEC);
