@@ -12,8 +12,9 @@
  * A child that goes on with an older configuration is sent the one in force again: the
  * message, or what was needed to follow it, may have been lost.
  *
- * A worker whose loop stands still is killed and so replaced: new connections would
- * go on landing in the queue of a socket nobody reads.
+ * A process whose loop stands still is killed and so replaced: new connections would
+ * go on landing in the queue of a socket nobody reads, and without control nothing is
+ * checked and nothing can be toggled.
  */
 #include "supervisor.h"
 
@@ -45,7 +46,7 @@
 #define KILL_WAIT (2 * CLOCK_SEC) /* beyond the drain timeout */
 #define TELL_WAIT (3 * CLOCK_SEC) /* beyond what a worker waits for control */
 #define TURN_MS   50
-#define HUNG      (5000 / TURN_MS) /* turns of ours without one of the worker's, which has one each 50 ms */
+#define HUNG      (5000 / TURN_MS) /* turns of ours without one of the child's, which has one each 50 ms (control: 100) */
 
 struct child {
 	pid_t pid; /* 0: not running */
@@ -288,14 +289,21 @@ static void start_due(struct child *c, int role, void *arg)
 		spawn(c, role);
 }
 
+static uint64_t heartbeat(int role)
+{
+	if (role == CONTROL)
+		return board_control_tm(sup.board)->scalar[TM_TURNS];
+	return atomic_load_explicit(&board_worker(sup.board, (unsigned)role)->heartbeat, memory_order_relaxed);
+}
+
 static void watch_heartbeat(struct child *c, int role, void *arg)
 {
 	uint64_t beat;
 	char who[32];
 
-	if (role == CONTROL || !c->pid)
+	if (!c->pid)
 		return;
-	beat = atomic_load_explicit(&board_worker(sup.board, (unsigned)role)->heartbeat, memory_order_relaxed);
+	beat = heartbeat(role);
 	c->still = beat == c->heartbeat ? c->still + 1 : 0;
 	c->heartbeat = beat;
 	if (c->still < HUNG)

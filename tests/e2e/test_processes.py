@@ -132,6 +132,22 @@ def test_hung_worker_is_replaced(world):
     assert [fetch(p.address, get("/t/x")).status for _ in range(20)] == [200] * 20
 
 
+@pytest.mark.slow
+def test_hung_control_is_replaced(world):
+    """Control that stands still takes with it the checks, the mode and every toggle: it leaves its place, too. The data
+    path does not notice."""
+    p = simple(world, workers=2)
+    load = Load(p.address, MIX, rate=50, connections=4)
+    victim = p.control()
+    p.expected_deaths += 1
+    os.kill(victim, signal.SIGSTOP)
+    proc.wait_for(lambda: not proc.alive(victim) and p.role("control") and p.ready(), 15, what="a new control process")
+    assert "process.hung" in p.p.log()
+    p.ctl("mode", "set", "core-only", "--for", "1m", "--reason", "test")
+    assert fetch(p.address, get("/opt/x")).status == 503
+    assert not [s for s in bad(load.stop()) if s.status != 503]
+
+
 def test_toggles_reach_every_worker(world):
     """The next request on every worker, over connections that were there before."""
     p = simple(world, workers=4)
