@@ -112,13 +112,11 @@ def test_cookie_crumbs(scene):
     assert "; ".join(cookies) == "a=1; b=2; c=3"
 
 
-def test_set_cookie_stays_apart_and_hop_fields_go(scene):
-    answer = fetch(scene.address, get("/t/cookies"))
-    if answer.status == 502:  # connection-specific fields make a response malformed
-        return
-    head = answer.heads[-1]
+def test_set_cookies_stay_apart(scene):
+    path = "/t/set-cookies"
+    scene.a.custom[path] = scene.b.custom[path] = lambda c, r: c.respond(r, 200, [("set-cookie", "a=1"), ("x-between", "1"), ("set-cookie", "b=2")], b"")
+    head = fetch(scene.address, get(path)).heads[-1]
     assert [v for n, v in head if n == "set-cookie"] == ["a=1", "b=2"]
-    assert not [n for n, _ in head if n in ("connection", "keep-alive")]
 
 
 def test_extended_connect(scene):
@@ -236,7 +234,7 @@ def test_hop_by_hop_and_identity_fields(scene):
     names = [n for n, _ in seen]
     assert ("x-keep", "1") in [tuple(f) for f in seen]
     assert "proxy-authorization" not in names
-    assert [v for n, v in seen if n == "te"] in (["trailers"], [])
+    assert [v for n, v in seen if n == "te"] == ["trailers"]
 
 
 def test_via_forwarded_request_id(scene):
@@ -259,11 +257,6 @@ def test_traceparent_passes(scene):
     good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     seen = dict(arrived(fetch(scene.address, get("/t/headers") + [("traceparent", good)])))
     assert seen["traceparent"].split("-")[1] == good.split("-")[1]
-
-
-def test_options_asterisk(scene):
-    answer = fetch(scene.address, get("*", "OPTIONS"))
-    assert answer.status is not None and answer.status < 500 or answer.status == 501
 
 
 def test_large_header_within_limits(scene):

@@ -113,6 +113,13 @@ def test_responses_say_nothing_of_the_way(scene):
     assert fetch(scene.address, get("/t/x")).field("via") is None
 
 
+@pytest.mark.parametrize("name", ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded", "x-request-id"])
+def test_word_of_an_untrusted_peer(scene, name):
+    """Who is not in headers.trusted says nothing about the way; what we say ourselves stands alone."""
+    got = arrives(scene, [(name, "6.6.6.6"), (name, "7")], names=(name,))
+    assert len(got) <= 1 and not any("6.6.6.6" in v or v == "7" for _, v in got), got
+
+
 def test_te_trailers_arrives(scene):
     """gRPC backends insist on it (RFC 9113 8.2.2 allows this value alone)."""
     assert arrives(scene, [("te", "trailers")], names=("te",)) == [("te", "trailers")]
