@@ -133,7 +133,8 @@ class Scene:
         self.tls_address = ("127.0.0.1", self.tls_port)
 
     def seen(self, **how):
-        return self.a.seen(**how) + self.b.seen(**how)
+        """What both backends were asked, in the order of arrival."""
+        return sorted(self.a.seen(**how) + self.b.seen(**how), key=lambda r: r.at)
 
 
 @pytest.fixture(scope="module")
