@@ -196,6 +196,8 @@ bool h2_session_settled(const struct h2_session *s);      /* the peer's SETTINGS
 bool h2_session_spent(const struct h2_session *s);
 /* When the peer was last heard (monotonic ns), and the least PING round trip (0: none yet). */
 int64_t h2_session_heard(const struct h2_session *s);
+/* How long it has had no stream (ns); 0: it has one, or is too young to tell. */
+int64_t h2_session_idle(const struct h2_session *s);
 /* Octets held for its streams: heads, bodies, output; and what `more` finds for each. */
 size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *));
 int64_t h2_session_rtt(const struct h2_session *s);

@@ -132,6 +132,7 @@ static void on_turn(void *arg)
 	h2_pump_all(&w->down);
 	dc_pool_pump(w->pool);
 	downstream_shed(w);
+	w->evicted = 0;
 	if (w->rds)
 		rds_pump(w->rds);
 	w->part->heartbeat++;

@@ -85,6 +85,7 @@ struct worker {
 	struct list waiting;          /* connections whose PROXY header is on its way */
 	size_t waiting_count;
 	size_t most_clients;          /* limits.connections, or what the descriptors allow */
+	size_t evicted;               /* idle ones closed in this turn to make room */
 	size_t own_descriptors;       /* open before the first client */
 	struct budget budget;
 	uint64_t random;              /* xorshift state: jitter and choice, not secrets */

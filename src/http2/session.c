@@ -469,6 +469,7 @@ static uint32_t code_for(enum fault f)
 	switch (f) {
 	case FAULT_NONE:
 	case FAULT_IDLE_TIMEOUT:
+	case FAULT_CONNECTIONS_FULL: /* it was idle, and makes room */
 	case FAULT_UPSTREAM_IDLE:
 	case FAULT_UPSTREAM_GONE:
 	case FAULT_SHUTTING_DOWN:
@@ -520,6 +521,13 @@ size_t h2_session_streams(const struct h2_session *s) { return s->count; }
 int64_t h2_session_heard(const struct h2_session *s) { return s->heard; }
 int64_t h2_session_rtt(const struct h2_session *s) { return s->rtt; }
 int64_t h2_ping_pending(const struct h2_session *s) { return s->ping_sent; }
+
+int64_t h2_session_idle(const struct h2_session *s)
+{
+	int64_t now = clock_now();
+
+	return s->closing || s->count || now - s->since < 2 * CLOCK_SEC ? 0 : now - s->idle_since;
+}
 
 size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *))
 {
