@@ -188,6 +188,8 @@ size_t h2_session_streams(const struct h2_session *s);
 /* Client: how many more streams may be opened now (peer's limit, ours, GOAWAY: 0). */
 size_t h2_session_room(const struct h2_session *s);
 bool h2_session_peer_connect(const struct h2_session *s); /* peer allows RFC 8441 */
+/* Client: when a final response head came last; 0: none yet. */
+int64_t h2_session_answered(const struct h2_session *s);
 /* Since when a header block has been on its way from the peer (monotonic ns); 0: none is.
  * Nothing else can come on the connection before its end (RFC 9113 4.3). */
 int64_t h2_session_head_since(const struct h2_session *s);

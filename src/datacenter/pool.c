@@ -275,6 +275,12 @@ void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t h
 	}
 }
 
+void dc_pool_unanswered(const struct h2_stream *st)
+{
+	if (st->session && h2_session_answered(st->session) <= st->opened)
+		link_leave(h2_session_owner(st->session));
+}
+
 bool dc_pool_any(const struct dc_pool *p, uint64_t tried)
 {
 	return dc_any(p->conf, news(p) ? &p->live->dc : &p->now, tried);

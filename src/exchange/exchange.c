@@ -215,6 +215,8 @@ static void on_timer(struct net_timer *t)
 			return;
 		}
 		/* No more tries, but recent state may do. */
+		if (x->up)
+			dc_pool_unanswered(x->up);
 		attempt_over(x, FAULT_UPSTREAM_TIMEOUT);
 		attempt_abandon(x, FAULT_UPSTREAM_TIMEOUT);
 		x->fault = x->ask.last_fault = FAULT_UPSTREAM_TIMEOUT;

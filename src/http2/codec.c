@@ -229,6 +229,7 @@ static bool head_complete(struct h2_session *s, struct h2_stream *st)
 		stream_ready(st, H2_INTERIM);
 	} else if (!st->head) {
 		st->head = h;
+		s->answered = clock_now();
 		stream_ready(st, H2_HEAD);
 	} else {
 		st->trailers = h;
@@ -409,6 +410,8 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
 		st = find(s, frame->hd.stream_id);
 		if (s->ctx->server)
 			guard_remember_reset(s, frame->hd.stream_id);
+		else
+			guard_credit_answer(s); /* the endpoint's own may be under way */
 		if (st && st->reset_sent)
 			return 0;
 		/* The codec's own verdict on what the peer sent: each is work the peer made

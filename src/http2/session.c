@@ -472,6 +472,7 @@ static uint32_t code_for(enum fault f)
 	case FAULT_CONNECTIONS_FULL: /* it was idle, and makes room */
 	case FAULT_UPSTREAM_IDLE:
 	case FAULT_UPSTREAM_GONE:
+	case FAULT_UPSTREAM_TIMEOUT:
 	case FAULT_SHUTTING_DOWN:
 		return NGHTTP2_NO_ERROR;
 	case FAULT_CLIENT_PROTOCOL:
@@ -561,6 +562,7 @@ bool h2_session_peer_connect(const struct h2_session *s)
 	return s->ng && nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
 }
 
+int64_t h2_session_answered(const struct h2_session *s) { return s->answered; }
 int64_t h2_session_head_since(const struct h2_session *s) { return s->guard.head_since; }
 bool h2_session_settled(const struct h2_session *s) { return s->settings_seen; }
 
