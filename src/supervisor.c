@@ -375,32 +375,13 @@ static bool follow_logs(const struct conf *conf, const char **failed, int *e)
 	return !*e;
 }
 
-static bool tls_loads(const struct conf *conf, char why[256])
-{
-	struct net_tls *t;
-	size_t i;
-
-	for (i = 0; i < conf->listeners; i++) {
-		if (!conf->listener[i].tls.certificate)
-			continue;
-		t = net_tls_server(&conf->listener[i].tls, sup.ticket_key, why);
-		if (!t)
-			return false;
-		net_tls_put(t);
-	}
-	return true;
-}
-
 /* What only shows when it is tried. The logs go last: from then on they are the new ones. */
 static bool applicable(const struct conf *conf, FILE *out)
 {
 	const char *failed, *unused;
-	char why[256];
 	int e, ignored;
 
-	if (!tls_loads(conf, why)) {
-		fprintf(out, "%s: error: %s\n", conf->path, why);
-	} else if (!same_sockets(conf, sup.conf)) {
+	if (!same_sockets(conf, sup.conf)) {
 		fprintf(out, "%s: error: listen, admin.address or workers changed; these need a restart\n", conf->path);
 	} else if (!follow_logs(conf, &failed, &e)) {
 		follow_logs(sup.conf, &unused, &ignored);
@@ -514,15 +495,10 @@ static bool prepare(void)
 static bool open_all(void)
 {
 	const char *failed;
-	char why[256];
 	int e;
 
 	if (!follow_logs(sup.conf, &failed, &e)) {
 		fprintf(stderr, "firebreak: cannot open log %s: %s\n", failed, strerror(e));
-		return false;
-	}
-	if (!tls_loads(sup.conf, why)) {
-		fprintf(stderr, "firebreak: %s\n", why);
 		return false;
 	}
 	return open_listeners();

@@ -121,7 +121,7 @@ static bool use_pair(SSL_CTX *ctx, const char *certificate, const char *key, cha
 		why_openssl(why, "certificate", certificate);
 		return false;
 	}
-	if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
+	if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 && ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
 		why_openssl(why, "key", key);
 		return false;
 	}

@@ -97,6 +97,18 @@ def test_missing_certificate(world):
     assert code == 78 and "absent.pem" in out
 
 
+@pytest.mark.parametrize("old, new, why", [
+    ("ecdsa.key", "other.key", r"yaml:\d+:\d+: error: key \S+other\.key does not belong to certificate \S+ecdsa\.pem"),
+    ("rsa.pem", "rsa.key", r"error: certificate \S+rsa\.key: "),
+])
+def test_check_tries_the_certificates(world, old, new, why):
+    """What would keep the service from starting, or a reload from being taken, is found by --check."""
+    cfg, path = written(world)
+    path.write_text(cfg.text().replace(old, new))
+    code, out = check(path)
+    assert code == 78 and re.search(why, out), out
+
+
 def test_key_that_does_not_fit(world):
     """Refused at start with a sentence; at reload the old one stays."""
     cfg, _ = written(world)

@@ -206,10 +206,11 @@ def test_certificate_missing_or_wrong(world, certs):
         cfg.data["listen"][1].update(certificate=str(certificate), key=str(key))
         return cfg
     refused_start(world, with_pair(world.folder / "no.pem", certs / "ecdsa.key"), 78, r"no\.pem")
-    refused_start(world, with_pair(certs / "ecdsa.pem", certs / "rsa.key"), 1, r"(?i)key")
+    refused_start(world, with_pair(certs / "ecdsa.pem", certs / "rsa.key"), 78, r"key \S+rsa\.key does not belong to certificate \S+ecdsa\.pem")
+    refused_start(world, with_pair(certs / "ecdsa.pem", certs / "other.key"), 78, r"yaml:\d+:\d+: error: key \S+other\.key does not belong")
     broken = world.folder / "broken.pem"
     broken.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
-    refused_start(world, with_pair(broken, certs / "ecdsa.key"), 1, r"broken\.pem")
+    refused_start(world, with_pair(broken, certs / "ecdsa.key"), 78, r"broken\.pem")
 
 
 def test_log_that_cannot_be_opened(world):
