@@ -126,7 +126,7 @@ class Scene:
         self.world = world
         self.a = world.backend("a")
         self.b = world.backend("b")
-        self.proxy = world.proxy(datacenters={"a": [self.a.where], "b": [self.b.where]}, retry=config.PATIENT, **more)
+        self.proxy = world.proxy(datacenters={"a": [self.a.where], "b": [self.b.where]}, **{"retry": config.PATIENT, **more})
         self.port = self.proxy.port
         self.tls_port = self.proxy.cfg.tls_port
         self.address = self.proxy.address
