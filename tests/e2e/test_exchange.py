@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from lib.config import PATIENT
 from lib.frames import CANCEL, NO_ERROR, Raw, data, fetch, get, headers, raw, rst, window
 
 
@@ -144,6 +145,21 @@ def test_extended_connect_unwanted(scene):
         c.send(headers(1, fields, end=False))
         c.run(lambda: c.done(1) or c.stream(1).status)
         assert c.stream(1).status == 501, c.stream(1)
+
+
+@pytest.mark.parametrize("takes", [True, False], ids=["taken", "not taken"])
+def test_extended_connect_is_the_first_request(world, takes):
+    """No connection, no SETTINGS yet: it waits for them. What they do not allow is refused by name."""
+    b = world.backend("a", connect_protocol=takes)
+    p = world.proxy(datacenters={"a": [b.where]}, workers=1, checks=False, limits={"upstream_spares": 0}, retry=PATIENT)
+    fields = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "example.com"), (":path", "/ws/echo")]
+    with Raw(p.address) as c:
+        c.run(lambda: 3 in c.settings)
+        c.send(headers(1, fields, end=False))
+        assert c.run(lambda: c.stream(1).status), (c.stream(1), c.goaway)
+        assert c.stream(1).status == (200 if takes else 502)
+        assert takes or "upstream-no-connect" in c.stream(1).field("proxy-status"), c.stream(1).heads
+    assert len(b.seen(path="/ws/echo")) == takes
 
 
 def test_event_stream_arrives_as_it_happens(scene):
