@@ -130,6 +130,16 @@ def _replace(cfg, old, new):
     return cfg
 
 
+@pytest.mark.parametrize("program, page", [("firebreak", "firebreak.8"), ("firebreakctl", "firebreakctl.1")])
+def test_manual_has_every_option(program, page):
+    r = subprocess.run([proc.binary(program), "--help"], capture_output=True, text=True, timeout=10)
+    options = set(re.findall(r"--([a-z-]+)", r.stdout)) - {"help", "usage", "version"}
+    with open(os.path.join(ROOT, "docs", page + ".scd"), encoding="utf-8") as f:
+        text = f.read()
+    assert r.returncode == 0 and len(options) >= 4, r.stdout
+    assert not [o for o in options if "--" + o not in text]
+
+
 def test_usage_is_64():
     r = subprocess.run([proc.binary("firebreak"), "--no-such-option"], capture_output=True, timeout=10)
     assert r.returncode == 64
