@@ -97,11 +97,22 @@ static void check_tls(const struct conf *conf, struct conf_errors *errors)
 	}
 }
 
+/* A plan of tiers and modes that could not be read would only repeat their errors. */
+static void check_more(const struct conf *c, struct conf_errors *errors, bool whole)
+{
+	struct degrade_plan plan;
+
+	route_check(c, errors, conf_errors_add);
+	if (!whole)
+		return;
+	degrade_compile(c, &plan, errors, conf_errors_add);
+	check_tls(c, errors);
+}
+
 const struct conf *load_checked(const char *path, FILE *out, char **text, unsigned long *len)
 {
 	struct conf_errors *errors = conf_errors_create();
 	const struct conf *conf = NULL;
-	struct degrade_plan plan;
 	unsigned long n;
 	char *bytes = read_file(path, &n);
 
@@ -111,16 +122,7 @@ const struct conf *load_checked(const char *path, FILE *out, char **text, unsign
 		conf_errors_destroy(errors);
 		return NULL;
 	}
-	conf = conf_load(path, bytes, n, errors);
-	if (conf) {
-		route_check(conf, errors, conf_errors_add);
-		degrade_compile(conf, &plan, errors, conf_errors_add);
-		check_tls(conf, errors);
-		if (conf_errors_count(errors)) {
-			conf_free(conf);
-			conf = NULL;
-		}
-	}
+	conf = conf_load_with(path, bytes, n, errors, check_more);
 	if (!conf)
 		conf_errors_print(errors, path, out);
 	conf_errors_destroy(errors);

@@ -57,10 +57,11 @@ def test_reference_is_what_the_program_prints():
 def test_all_errors_at_once(world):
     cfg, path = written(world)
     text = cfg.text().replace('"drain_timeout": "2s"', '"drain_timeout": "2 parsecs"').replace('"workers": 2', '"wrokers": 2')
-    text = text.replace('"tier": "optional"', '"tier": "optionall"')
+    text = text.replace('"tier": "optional"', '"tier": "optionall"').replace('"/events/**"', '"/v1/:room/events"')
     path.write_text(text)
     code, out = check(path)
     assert code == 78
+    assert 'expected "{room}" for a part' in out, "the routes were not looked at"
     lines = [line for line in out.splitlines() if "error" in line]
     assert len(lines) >= 4, out
     for line in lines:
