@@ -53,7 +53,9 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	log_configure(log->events, log->access, (enum log_level)log->level, &failed);
 	w->snap = w->pending;
 	w->pending = NULL;
+	w->part->generation = 0;
 	tm_remap(&w->part->tm, old->conf, w->snap->conf);
+	w->part->generation = w->snap->conf->generation;
 	w->live = *live;
 	w->down.limits = &w->snap->conf->limits;
 	w->down.connect_protocol = w->snap->connect_protocol;
@@ -62,7 +64,6 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
 	dc_pool_reconfigure(w->pool, w->snap->conf, w->part);
 	replace_redis(w);
-	w->part->generation = w->snap->conf->generation;
 	snapshot_put(old);
 	log_event(LOG_LEVEL_INFO, "config.applied", NULL);
 }
@@ -362,6 +363,8 @@ int xchg_worker_run(const struct xchg_worker_args *args)
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
 	tm_restart(&w->part->tm);
+	if (w->part->generation != w->snap->conf->generation) /* the one before us died around a reload */
+		tm_forget_names(&w->part->tm);
 	w->part->generation = w->snap->conf->generation;
 	if (!start(w, args)) {
 		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", "out of memory or descriptors", NULL);
