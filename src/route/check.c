@@ -112,7 +112,7 @@ static void check_host(const struct check *k, const char *host)
 		REPORT(k, "\"%s\" is no host; expected a name in lower case", host);
 	else if (colon && host[len - 1] != ']')
 		REPORT(k, "\"%s\" has a port; expected the host alone", host);
-	else if (!strpbrk(host, ".[") && strcmp(host, "localhost") != 0)
+	else if (!strchr(host, '.') && host[0] != '[' && strcmp(host, "localhost") != 0)
 		REPORT(k, "\"%s\" has no dot, so it is no host; expected \"/%s%s\" for a path", host, host, k->r->pattern ? k->r->pattern : "");
 }
 
