@@ -197,7 +197,7 @@ def test_h2load_post(origin):
 # -- Node --
 
 def test_node(origin, scene):
-    r = run("node", os.path.join(HERE, "node", "client.mjs"), origin[0].replace("localhost", "127.0.0.1") if origin[0].startswith("http:") else origin[0],
+    r = run("node", os.path.join(HERE, "node", "client.mjs"), origin[0].replace("localhost", "127.0.0.1"),  # localhost may be ::1 first
             *([str(scene.world.certs / "ca.pem")] if origin[0].startswith("https") else []))
     got = json.loads(r.stdout)
     assert got["get"][0] == 200
