@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
 """Workers and the control process die, configurations change, the service goes on."""
-import http.client
 import os
 import re
 import resource
@@ -460,50 +459,3 @@ def test_refusal_arrives_while_the_body_is_still_sent(world):
 
 
 assert threading
-
-
-# -- counters --
-
-def test_counters_never_go_backwards(world):
-    """Workers and control die and features change places in the file, again and again, under load: what
-    a scraper reads only grows, feature by feature."""
-    p = simple(world, workers=2)
-    features = list(p.cfg.data["features"])
-    seen, fallen = {}, []
-    stop = threading.Event()
-
-    def scrape():
-        while not stop.is_set():
-            try:
-                now = p.metrics()
-            except (OSError, http.client.HTTPException):
-                continue # control is being replaced
-            for key, value in now.items():
-                if not re.search(r"_(total|bucket|sum|count)($|\{)", key):
-                    continue
-                if value < seen.get(key, 0):
-                    fallen.append((key, seen[key], value))
-                seen[key] = value
-    thread = threading.Thread(target=scrape)
-    load = Load(p.address, MIX + [("opt", get("/opt/x"), None)], rate=200, connections=4)
-    proc.wait_for(lambda: p.metric("firebreak_exchanges_total", feature="test") > 50, what="traffic")
-    thread.start()
-    try:
-        for i in range(8):
-            p.cfg.data["features"] = features[i % 5:] + features[:i % 5]
-            p.reload(p.cfg.text())
-            proc.wait_for(lambda i=i: {w["generation"] for w in p.status()["workers"]} == {i + 2}, 10, what="generation %d" % (i + 2))
-            if i % 4 == 1:
-                p.expected_deaths += 1
-                os.kill(p.workers()[0], signal.SIGKILL)
-                proc.wait_for(p.whole, 10, what="a new worker")
-            if i % 4 == 3:
-                p.expected_deaths += 1
-                old = p.role("control")
-                os.kill(old[0], signal.SIGKILL)
-                proc.wait_for(lambda old=old: p.role("control") not in ([], old) and p.whole(), 10, what="a new control process")
-    finally:
-        stop.set()
-        thread.join()
-        load.stop()
-    assert len(seen) > 100 and not fallen, fallen[:5]
