@@ -118,7 +118,7 @@ def test_certificate(world, pairs, certs, case):
     peer = start(world, nghttpd, pairs[shown])
     p = world.proxy(datacenters={"a": ["%s:%d" % (host, peer.port)]}, checks=False, dc_tls=configured(tls, pairs, certs))
     # One of localhost's addresses is v6, where nobody listens: it is tried in turn.
-    assert proc.wait_for(lambda: verdict(p)[1] != "connect-refused" and verdict(p), what="a verdict") == expected
+    assert proc.wait_for(lambda: (v := verdict(p))[1] != "connect-refused" and v, what="a verdict") == expected
     if expected == BAD:
         assert p.fault("upstream-tls") > 0
         assert any(e.get("event") == "tls.upstream.failed" and e.get("reason") for e in p.events())
