@@ -301,7 +301,7 @@ static void on_client_closed(struct xchg *x)
 		record_exchange(x);
 	}
 	attempt_over(x, FAULT_NONE);
-	if (x->up && !x->up->closed && f == FAULT_NONE && x->down->tunnel)
+	if (x->up && !x->up->closed && f == FAULT_NONE && x->down->tunnel && x->down->remote_end)
 		net_timer_arm(x->w->loop, &x->timer, clock_now() + x->feature->stream_idle_ms * CLOCK_MS);
 	else
 		attempt_cancel(x, FAULT_CLIENT_GONE);
