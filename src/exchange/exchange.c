@@ -423,13 +423,11 @@ static void on_response_body(struct xchg *x)
 
 static void on_response_end(struct xchg *x)
 {
-	struct h2_field *t = NULL;
-	uint16_t n = 0;
-
 	response_capture_end(x);
-	if (x->up->trailers)
-		t = trailers_pass(x->up, x->up->trailers, &n);
-	h2_finish(x->down, t, n);
+	if (!finish_alike(x->down, x->up)) {
+		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
+		x->outcome = TM_FAILED;
+	}
 }
 
 static void on_attempt_closed(struct xchg *x)

@@ -577,13 +577,19 @@ bool request_key(struct xchg *x, struct cache_key *key)
 	return cache_key(x->w->cache, x->feature, "GET", 3, x->target, x->target_len, vary, n, x->identity, x->identity_len, key);
 }
 
-struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, uint16_t *n)
+bool finish_alike(struct h2_stream *to, struct h2_stream *from)
 {
-	struct h2_field *out = arena_alloc(&st->arena, h->count * sizeof(*out) + 1);
+	const struct h2_head *h = from->trailers;
+	struct h2_field *out;
+	size_t n = 0;
 	int i;
 
-	*n = 0;
-	for (i = 0; out && i < h->count; i++) {
+	if (!h)
+		return h2_finish(to, NULL, 0);
+	out = arena_alloc(&from->arena, h->count * sizeof(*out) + 1);
+	if (!out)
+		return false;
+	for (i = 0; i < h->count; i++) {
 		/* Framing, routing and connection fields have no place in trailers (RFC 9110 6.5.1),
 		 * nor has what says who asks: some servers add trailers to the fields. */
 		switch (h->field[i].token) {
@@ -610,8 +616,8 @@ struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, ui
 		case H2_MAX_FORWARDS:
 			continue;
 		default:
-			out[(*n)++] = h->field[i];
+			out[n++] = h->field[i];
 		}
 	}
-	return out;
+	return h2_finish(to, out, n);
 }
