@@ -364,7 +364,7 @@ static bool pass(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
 		x->authorization = f;
 		return true;
 	case H2_TE:
-		return f->value_len == 8 && !strncasecmp((const char *)f->value, "trailers", 8);
+		return f->value_len == 8 && !memcmp(f->value, "trailers", 8); /* as everybody writes it */
 	case H2_X_FORWARDED_FOR:
 		if (trusted)
 			fw->failed |= !list_add(x, &fw->xff, (const char *)f->value, f->value_len);
