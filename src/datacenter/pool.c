@@ -193,6 +193,7 @@ void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct boar
 			local.failures[i] = p->local.failures[o];
 			local.in_flight[i] = p->local.in_flight[o];
 			local.latency[i] = p->local.latency[o];
+			local.learned[i] = p->local.learned[o];
 			break;
 		}
 	}

@@ -2,7 +2,7 @@
 /* The worker's pool against peers on loopback sockets. */
 #include "peer.h"
 
-#include "firebreak/dc_pool.h"
+#include "../../../src/datacenter/pool.h"
 
 static struct world w, w2;
 static struct board_live live;
@@ -590,6 +590,7 @@ static void control_is_believed(void **state)
 
 static void reconfigured(void **state)
 {
+	struct dc_local knew;
 	struct ask a, b;
 
 	begin(2);
@@ -611,8 +612,12 @@ static void reconfigured(void **state)
 	peer_begin(&peer[2]);
 	w2.ep[0].address = peer[1].address;
 	w2.ep[1].address = peer[2].address;
+	knew = pool->local;
+	assert_true(knew.learned[1] && knew.latency[1] > 0);
 	dc_pool_reconfigure(pool, &w2.conf, &part);
 	memset(&w, 0x55, sizeof(w)); /* the old one is gone */
+	assert_true(pool->local.latency[0] == knew.latency[1]); /* b is the first now */
+	assert_true(pool->local.learned[0] == knew.learned[1]);
 	one_answered(1, 0);
 	assert_int_equal(peer[1].accepted, 1); /* on the session it had */
 	assert_int_equal(ask_tried(&b, 1, 1), FAULT_NONE);
