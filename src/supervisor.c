@@ -58,7 +58,7 @@ struct child {
 };
 
 static struct supervisor {
-	const struct conf *conf;
+	const struct conf *conf, *before; /* before: until the last reload; who died by it left its counts so */
 	int conf_fd; /* its bytes, once it came by a reload; -1 */
 	unsigned workers;
 	struct board *board;
@@ -184,7 +184,8 @@ static int run_child(int role, int socket)
 
 		return ctl_run(&args);
 	}
-	struct xchg_worker_args args = { (unsigned)role, sup.board, sup.conf, sup.listen_fd[role], sup.ticket_key, sup.secret, socket };
+	struct xchg_worker_args args = { (unsigned)role, sup.board,      sup.conf,   sup.before,
+					 sup.listen_fd[role], sup.ticket_key, sup.secret, socket };
 
 	return xchg_worker_run(&args);
 }
@@ -412,7 +413,8 @@ static void reload(void)
 		conf_free(conf);
 	} else {
 		((struct conf *)(uintptr_t)conf)->generation = o.number;
-		conf_free(sup.conf);
+		conf_free(sup.before);
+		sup.before = sup.conf;
 		sup.conf = conf;
 		if (sup.conf_fd >= 0)
 			close(sup.conf_fd);
@@ -562,6 +564,7 @@ int supervise(const struct conf *conf)
 	log_event(LOG_LEVEL_INFO, "service.stopped", NULL);
 	log_flush();
 	unlink_sockets();
+	conf_free(sup.before);
 	conf_free(sup.conf);
 	board_destroy(sup.board);
 	return 0;

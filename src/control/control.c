@@ -113,7 +113,7 @@ void ctl_tick(struct ctl *c)
 	ctl_overrides_tick(c);
 	ctl_publish(c, false);
 	tm_add(board_control_tm(c->board), TM_TURNS, 1);
-	tm_set(board_control_tm(c->board), TM_LOG_DROPPED, log_dropped());
+	tm_add(board_control_tm(c->board), TM_LOG_DROPPED, log_dropped());
 	/* The admin side stays for as long as there is something to see. */
 	if (c->draining && (!any_worker(c) || clock_now() >= c->drain_until))
 		net_loop_stop(c->loop);
