@@ -525,6 +525,8 @@ enum fault request_read(struct xchg *x)
 	x->is_head = same(p.method, "HEAD"); /* so is the answer's shape, whatever else is wrong */
 	if (x->down->fault == FAULT_HEAD_TOO_LARGE)
 		return FAULT_HEAD_TOO_LARGE;
+	if (buf_crowded())
+		return FAULT_NO_MEMORY;
 	if (!p.method)
 		return FAULT_BAD_REQUEST;
 	x->method = (const char *)p.method->value;
