@@ -223,6 +223,8 @@ static bool head_complete(struct h2_session *s, struct h2_stream *st)
 		h->status = (uint16_t)((v[0] - '0') * 100 + (v[1] - '0') * 10 + (v[2] - '0'));
 	}
 	if (h->status >= 100 && h->status < 200) {
+		if (st->fault == too_large(s)) /* the final one will be refused for it */
+			return true;
 		for (tail = &st->interim; *tail; tail = &(*tail)->next)
 			;
 		*tail = h;

@@ -363,6 +363,27 @@ static void head_beyond_the_limit(void **state)
 	}
 }
 
+/* Nor is a part of an interim one: no early hints are better than some of them. */
+static void interim_beyond_the_limit(void **state)
+{
+	uint8_t head[5 + 300 * 4] = { 8, 3, '1', '0', '3' };
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len, i;
+
+	for (i = 0; i < 300; i++)
+		memcpy(head + 5 + 4 * i, "\0\1x", 4);
+	proxy_start(&p, "", true);
+	wire_get(&p.w, &s, "POST", "/", true);
+	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+	raw_frame(&p.w, 1, 4, id, head, sizeof(head));
+	raw_frame(&p.w, 1, 5, id, ok, sizeof(ok));
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_false(s.what & H2_INTERIM);
+	assert_int_equal(s.status, 502);
+	proxy_end(&p);
+}
+
 /* What is taken can also be sent on, where the limit was raised above the codec's own. */
 static void head_within_the_limit(void **state)
 {
@@ -594,7 +615,7 @@ int main(void)
 		cmocka_unit_test(unsaid_request_is_unprocessed),
 		cmocka_unit_test(refused_after_an_answer), cmocka_unit_test(refused_unread),
 		cmocka_unit_test(no_memory_is_no_refusal), cmocka_unit_test(full_output_is_the_endpoints),
-		cmocka_unit_test(head_beyond_the_limit), cmocka_unit_test(head_within_the_limit),
+		cmocka_unit_test(head_beyond_the_limit), cmocka_unit_test(interim_beyond_the_limit), cmocka_unit_test(head_within_the_limit),
 		cmocka_unit_test(cut_behind_a_waiting_head),
 		cmocka_unit_test(heads_of_many_streams), cmocka_unit_test(tiny_messages_of_many_streams),
 		cmocka_unit_test(tiny_messages_of_one_stream), cmocka_unit_test(resets_of_what_is_over),
