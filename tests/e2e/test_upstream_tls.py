@@ -133,9 +133,12 @@ def test_server_name_asked_for(world, pairs, certs, host, tls, asked):
     peer = start(world, node, pairs["ecdsa"])
     p = world.proxy(datacenters={"a": ["%s:%d" % (host, peer.port)]}, dc_tls={"ca": str(certs / "ca.pem"), **tls})
     proc.wait_for(lambda: verdict(p) == GOOD, what="an answer")
-    said = [json.loads(line) for line in peer.log().splitlines() if line.startswith("{")]
-    # Workers and checks alike.
-    assert len(said) >= 2 and all(s["servername"] == asked and s["alpn"] == "h2" and s["version"] == "TLSv1.3" for s in said), said
+
+    def hellos():
+        return [json.loads(line) for line in peer.log().splitlines() if line.startswith("{")]
+    proc.wait_for(lambda: len(hellos()) >= 2, what="a worker's and a check's connection")
+    said = hellos()
+    assert all(s["servername"] == asked and s["alpn"] == "h2" and s["version"] == "TLSv1.3" for s in said), said
 
 
 def test_tls12(world, pairs, certs):
