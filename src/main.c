@@ -10,6 +10,7 @@
 #include <sysexits.h>
 
 #include "firebreak/degrade.h"
+#include "firebreak/net.h"
 #include "firebreak/proc.h"
 #include "firebreak/route.h"
 #include "supervisor.h"
@@ -70,29 +71,58 @@ static char *read_file(const char *path, unsigned long *len)
 	return text;
 }
 
+/* Certificates, keys and trust stores that can be read may still be none, or not fit. */
+static void check_tls(const struct conf *conf, struct conf_errors *errors)
+{
+	static const unsigned char ticket_key[80];
+	struct net_tls *t;
+	char why[256];
+	size_t i;
+
+	for (i = 0; i < conf->listeners; i++) {
+		if (!conf->listener[i].tls.certificate)
+			continue;
+		t = net_tls_server(&conf->listener[i].tls, ticket_key, why);
+		if (!t)
+			conf_errors_add(errors, conf->listener[i].mark, "%s", why);
+		net_tls_put(t);
+	}
+	for (i = 0; i < conf->datacenters; i++) {
+		if (!conf->datacenter[i].tls)
+			continue;
+		t = net_tls_client(conf->datacenter[i].ca, conf->datacenter[i].verify, true, why);
+		if (!t)
+			conf_errors_add(errors, conf->datacenter[i].mark, "%s", why);
+		net_tls_put(t);
+	}
+}
+
+/* A plan of tiers and modes that could not be read would only repeat their errors. */
+static void check_more(const struct conf *c, struct conf_errors *errors, bool whole)
+{
+	struct degrade_plan plan;
+
+	route_check(c, errors, conf_errors_add);
+	if (!whole)
+		return;
+	degrade_compile(c, &plan, errors, conf_errors_add);
+	check_tls(c, errors);
+}
+
 const struct conf *load_checked(const char *path, FILE *out, char **text, unsigned long *len)
 {
 	struct conf_errors *errors = conf_errors_create();
 	const struct conf *conf = NULL;
-	struct degrade_plan plan;
 	unsigned long n;
 	char *bytes = read_file(path, &n);
 
 	if (!bytes || !errors) {
-		fprintf(out, "%s: error: cannot be read: %s\n", path, strerror(errno));
+		fprintf(out, "%s: error: cannot be read: %s; name another with --config FILE\n", path, strerror(errno));
 		free(bytes);
 		conf_errors_destroy(errors);
 		return NULL;
 	}
-	conf = conf_load(path, bytes, n, errors);
-	if (conf) {
-		route_check(conf, errors, conf_errors_add);
-		degrade_compile(conf, &plan, errors, conf_errors_add);
-		if (conf_errors_count(errors)) {
-			conf_free(conf);
-			conf = NULL;
-		}
-	}
+	conf = conf_load_with(path, bytes, n, errors, check_more);
 	if (!conf)
 		conf_errors_print(errors, path, out);
 	conf_errors_destroy(errors);
@@ -105,9 +135,14 @@ const struct conf *load_checked(const char *path, FILE *out, char **text, unsign
 	return conf;
 }
 
+static const char about[] =
+	"An HTTP/2 reverse proxy that keeps core messaging going.\v"
+	"Signals: HUP reads the configuration again, TERM drains and ends (a second one: now), USR1 reopens the logs.\n\n"
+	"Exit status: 0 ended as told, or the file is right; 1 could not run; 64 wrong usage; 78 wrong configuration.";
+
 int main(int argc, char **argv)
 {
-	static const struct argp argp = { options, parse, NULL, "An HTTP/2 reverse proxy that keeps core messaging going.", NULL, NULL, NULL };
+	static const struct argp argp = { options, parse, NULL, about, NULL, NULL, NULL };
 	struct options o = { .config = "/etc/firebreak/firebreak.yaml" };
 	const struct conf *conf;
 

@@ -12,8 +12,9 @@
  * A child that goes on with an older configuration is sent the one in force again: the
  * message, or what was needed to follow it, may have been lost.
  *
- * A worker whose loop stands still is killed and so replaced: new connections would
- * go on landing in the queue of a socket nobody reads.
+ * A process whose loop stands still is killed and so replaced: new connections would
+ * go on landing in the queue of a socket nobody reads, and without control nothing is
+ * checked and nothing can be toggled.
  */
 #include "supervisor.h"
 
@@ -45,7 +46,7 @@
 #define KILL_WAIT (2 * CLOCK_SEC) /* beyond the drain timeout */
 #define TELL_WAIT (3 * CLOCK_SEC) /* beyond what a worker waits for control */
 #define TURN_MS   50
-#define HUNG      (5000 / TURN_MS) /* turns of ours without one of the worker's, which has one each 50 ms */
+#define HUNG      (5000 / TURN_MS) /* turns of ours without one of the child's, which has one each 50 ms (control: 100) */
 
 struct child {
 	pid_t pid; /* 0: not running */
@@ -57,7 +58,7 @@ struct child {
 };
 
 static struct supervisor {
-	const struct conf *conf;
+	const struct conf *conf, *before; /* before: until the last reload; who died by it left its counts so */
 	int conf_fd; /* its bytes, once it came by a reload; -1 */
 	unsigned workers;
 	struct board *board;
@@ -183,7 +184,8 @@ static int run_child(int role, int socket)
 
 		return ctl_run(&args);
 	}
-	struct xchg_worker_args args = { (unsigned)role, sup.board, sup.conf, sup.listen_fd[role], sup.ticket_key, sup.secret, socket };
+	struct xchg_worker_args args = { (unsigned)role, sup.board,      sup.conf,   sup.before,
+					 sup.listen_fd[role], sup.ticket_key, sup.secret, socket };
 
 	return xchg_worker_run(&args);
 }
@@ -288,14 +290,21 @@ static void start_due(struct child *c, int role, void *arg)
 		spawn(c, role);
 }
 
+static uint64_t heartbeat(int role)
+{
+	if (role == CONTROL)
+		return board_control_tm(sup.board)->scalar[TM_TURNS];
+	return atomic_load_explicit(&board_worker(sup.board, (unsigned)role)->heartbeat, memory_order_relaxed);
+}
+
 static void watch_heartbeat(struct child *c, int role, void *arg)
 {
 	uint64_t beat;
 	char who[32];
 
-	if (role == CONTROL || !c->pid)
+	if (!c->pid)
 		return;
-	beat = atomic_load_explicit(&board_worker(sup.board, (unsigned)role)->heartbeat, memory_order_relaxed);
+	beat = heartbeat(role);
 	c->still = beat == c->heartbeat ? c->still + 1 : 0;
 	c->heartbeat = beat;
 	if (c->still < HUNG)
@@ -367,32 +376,13 @@ static bool follow_logs(const struct conf *conf, const char **failed, int *e)
 	return !*e;
 }
 
-static bool tls_loads(const struct conf *conf, char why[256])
-{
-	struct net_tls *t;
-	size_t i;
-
-	for (i = 0; i < conf->listeners; i++) {
-		if (!conf->listener[i].tls.certificate)
-			continue;
-		t = net_tls_server(&conf->listener[i].tls, sup.ticket_key, why);
-		if (!t)
-			return false;
-		net_tls_put(t);
-	}
-	return true;
-}
-
 /* What only shows when it is tried. The logs go last: from then on they are the new ones. */
 static bool applicable(const struct conf *conf, FILE *out)
 {
 	const char *failed, *unused;
-	char why[256];
 	int e, ignored;
 
-	if (!tls_loads(conf, why)) {
-		fprintf(out, "%s: error: %s\n", conf->path, why);
-	} else if (!same_sockets(conf, sup.conf)) {
+	if (!same_sockets(conf, sup.conf)) {
 		fprintf(out, "%s: error: listen, admin.address or workers changed; these need a restart\n", conf->path);
 	} else if (!follow_logs(conf, &failed, &e)) {
 		follow_logs(sup.conf, &unused, &ignored);
@@ -423,7 +413,8 @@ static void reload(void)
 		conf_free(conf);
 	} else {
 		((struct conf *)(uintptr_t)conf)->generation = o.number;
-		conf_free(sup.conf);
+		conf_free(sup.before);
+		sup.before = sup.conf;
 		sup.conf = conf;
 		if (sup.conf_fd >= 0)
 			close(sup.conf_fd);
@@ -506,15 +497,10 @@ static bool prepare(void)
 static bool open_all(void)
 {
 	const char *failed;
-	char why[256];
 	int e;
 
 	if (!follow_logs(sup.conf, &failed, &e)) {
 		fprintf(stderr, "firebreak: cannot open log %s: %s\n", failed, strerror(e));
-		return false;
-	}
-	if (!tls_loads(sup.conf, why)) {
-		fprintf(stderr, "firebreak: %s\n", why);
 		return false;
 	}
 	return open_listeners();
@@ -578,6 +564,7 @@ int supervise(const struct conf *conf)
 	log_event(LOG_LEVEL_INFO, "service.stopped", NULL);
 	log_flush();
 	unlink_sockets();
+	conf_free(sup.before);
 	conf_free(sup.conf);
 	board_destroy(sup.board);
 	return 0;

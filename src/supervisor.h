@@ -8,7 +8,7 @@
 
 #include "firebreak/conf.h"
 
-/* Loads and checks a configuration completely: syntax, routes, plan. Every error goes
+/* Loads and checks a configuration completely: syntax, routes, plan, certificates. Every error goes
  * to `out` as file:line:col. NULL when there was one. *text (if wanted) gets the bytes. */
 const struct conf *load_checked(const char *path, FILE *out, char **text, unsigned long *len);
 

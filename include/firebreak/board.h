@@ -38,7 +38,8 @@ struct board_evidence {
 struct board_worker {
 	_Atomic int32_t pid;          /* written by the supervisor; 0: none */
 	_Atomic uint64_t heartbeat;   /* loop turns; written by the worker */
-	_Atomic uint64_t generation;  /* configuration in use */
+	_Atomic uint64_t generation;  /* configuration in use, by which tm is laid out; 0: just
+	                                 being laid out anew */
 	_Atomic uint64_t live_version;/* last board_live applied */
 	struct board_evidence endpoint[CONF_MAX_ENDPOINTS];
 	struct tm_worker tm;

@@ -33,6 +33,8 @@ void buf_memory_limit(size_t bytes);
 /* Less than an eighth of the limit is left, arenas counted too: who holds much has to
  * give it back, so that nobody else finds none. */
 bool buf_scarce(void);
+/* Less than a sixteenth, counted the same: no new request is begun. */
+bool buf_crowded(void);
 /* The last sixteenth is for output already promised: whoever takes in new bytes asks
  * first, and refuses them. */
 bool buf_exhausted(void);

@@ -228,6 +228,11 @@ struct conf {
  * other room: names unique and known, ranges, files readable.
  */
 const struct conf *conf_load(const char *path, const char *text, size_t len, struct conf_errors *errors);
+/* The same for a person who wants to hear everything at once: `more` adds what other
+ * rooms find, also when there are errors already; then what could not be read has its
+ * default, or is missing. */
+typedef void (*conf_more)(const struct conf *c, struct conf_errors *errors, bool whole);
+const struct conf *conf_load_with(const char *path, const char *text, size_t len, struct conf_errors *errors, conf_more more);
 void conf_free(const struct conf *c);
 
 /* Writes every key with its type, default, range, unit and prose as a commented,

@@ -49,6 +49,7 @@ struct ctl_override {
 #define CTL_OVERRIDES_MAX 128
 
 const struct conf *ctl_conf(const struct ctl *c);
+const struct conf *ctl_conf_before(const struct ctl *c); /* until the last reload; NULL: none */
 const struct degrade_plan *ctl_plan(const struct ctl *c);
 struct board *ctl_board(const struct ctl *c);
 /* What was last published; its version is the one workers report back. */

@@ -37,6 +37,9 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
  * time to the response head, 0 when none came; status: of that head. No fault and no head (the
  * client left) says nothing. */
 void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns, unsigned status);
+/* This request got no answer in its time. A connection on which nothing at all was
+ * answered meanwhile takes no new ones: PING may pass where requests do not. */
+void dc_pool_unanswered(const struct h2_stream *st);
 /* True when some untried endpoint could take a request now. */
 bool dc_pool_any(const struct dc_pool *p, uint64_t tried);
 /* End of turn: pumps sessions. */

@@ -14,6 +14,7 @@ struct xchg_worker_args {
 	unsigned index;
 	struct board *board;
 	const struct conf *conf;         /* the worker takes it and frees it when replaced */
+	const struct conf *before;       /* in force until the last reload; NULL: none. Only looked at */
 	const int *listen_fd;            /* one per conf->listener, this worker's own */
 	const unsigned char *ticket_key; /* 80 bytes */
 	const unsigned char *secret;     /* 32 bytes: identity hash, cohort */

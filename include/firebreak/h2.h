@@ -38,7 +38,7 @@
 	X(PROXY_STATUS, "proxy-status") X(CACHE_STATUS, "cache-status") X(MAX_FORWARDS, "max-forwards") \
 	X(PROXY_AUTHORIZATION, "proxy-authorization") X(PROXY_AUTHENTICATE, "proxy-authenticate") \
 	X(PROXY_CONNECTION, "proxy-connection") X(CONNECTION, "connection") X(KEEP_ALIVE, "keep-alive") \
-	X(UPGRADE, "upgrade") X(TRANSFER_ENCODING, "transfer-encoding") X(RETRY_AFTER, "retry-after") \
+	X(UPGRADE, "upgrade") X(TRANSFER_ENCODING, "transfer-encoding") X(HTTP2_SETTINGS, "http2-settings") X(RETRY_AFTER, "retry-after") \
 	X(GRPC_MESSAGE, "grpc-message") X(GRPC_PUSHBACK, "grpc-retry-pushback-ms")
 
 enum h2_token {
@@ -188,6 +188,8 @@ size_t h2_session_streams(const struct h2_session *s);
 /* Client: how many more streams may be opened now (peer's limit, ours, GOAWAY: 0). */
 size_t h2_session_room(const struct h2_session *s);
 bool h2_session_peer_connect(const struct h2_session *s); /* peer allows RFC 8441 */
+/* Client: when a final response head came last; 0: none yet. */
+int64_t h2_session_answered(const struct h2_session *s);
 /* Since when a header block has been on its way from the peer (monotonic ns); 0: none is.
  * Nothing else can come on the connection before its end (RFC 9113 4.3). */
 int64_t h2_session_head_since(const struct h2_session *s);
@@ -196,6 +198,8 @@ bool h2_session_settled(const struct h2_session *s);      /* the peer's SETTINGS
 bool h2_session_spent(const struct h2_session *s);
 /* When the peer was last heard (monotonic ns), and the least PING round trip (0: none yet). */
 int64_t h2_session_heard(const struct h2_session *s);
+/* How long it has had no stream (ns); 0: it has one, or is too young to tell. */
+int64_t h2_session_idle(const struct h2_session *s);
 /* Octets held for its streams: heads, bodies, output; and what `more` finds for each. */
 size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *));
 int64_t h2_session_rtt(const struct h2_session *s);

@@ -36,6 +36,8 @@ void log_role(const char *role);
 bool log_wants(enum log_stream stream);
 /* Writes what has gathered. Call once per turn and before exit. */
 void log_flush(void);
+/* Lines lost since the last call, or since the role was given: who takes a role does not
+ * count what was lost before the fork. */
 uint64_t log_dropped(void);
 
 /* One line being built, on the stack; bounded, a value that does not fit is cut. */

@@ -64,6 +64,9 @@ void tm_merge(struct tm_worker *into, const struct tm_worker *from);
 /* A new process takes over the block of one that died: counters go on (a counter
  * that falls looks like a restart of the service), gauges begin at 0. */
 void tm_restart(struct tm_worker *t);
+/* Nobody knows any more whose counts per feature and datacenter these are: they go,
+ * since counts under a wrong name would be worse than none. */
+void tm_forget_names(struct tm_worker *t);
 /* The configuration was swapped: moves what is counted per feature and datacenter
  * to the places these names have now; what has no place any more is dropped. */
 void tm_remap(struct tm_worker *t, const struct conf *from, const struct conf *to);

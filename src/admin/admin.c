@@ -6,7 +6,8 @@
  * evhttp has no limit on connections and tells nobody when one ends. The gate keeps a
  * reference to each connection's bufferevent and looks through them every 50 ms: one
  * that has no callbacks any more has been let go by evhttp. At the limit the listener
- * rests, and newcomers wait in the kernel's queue.
+ * rests until the next look, and the older half is cut off: clients that hold on to
+ * connections, or send an octet now and then, must not keep the operator out.
  */
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -52,11 +53,22 @@ static void sweep(struct admin *a)
 		evconnlistener_enable(a->listener);
 }
 
+/* They stand in the order they came in. evhttp sees the end and lets go of them. */
+static void make_room(struct admin *a)
+{
+	unsigned i;
+
+	for (i = 0; i < ADMIN_CONNECTIONS / 2; i++)
+		shutdown(bufferevent_getfd(a->connection[i]), SHUT_RDWR);
+}
+
 static void on_sweep(struct net_timer *t)
 {
 	struct admin *a = list_entry(t, struct admin, sweep);
 
 	sweep(a);
+	if (a->connections == ADMIN_CONNECTIONS)
+		make_room(a);
 	if (a->connections)
 		net_timer_arm(a->loop, t, clock_now() + SWEEP_MS * CLOCK_MS);
 }

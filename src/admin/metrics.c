@@ -4,22 +4,52 @@
  * control process knows.
  */
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "firebreak/clock.h"
 #include "reply.h"
 
+#define READ_TRIES 100 /* laying out takes some 100 us */
+
+/* A worker's block as the configuration in force names its places: during a reload some
+ * workers are a turn behind us. Read again while one is being laid out anew. */
+static void add_worker(const struct admin *a, const struct board_worker *w, struct tm_worker *copy, struct tm_worker *sum)
+{
+	const struct conf *now = ctl_conf(a->ctl), *before = ctl_conf_before(a->ctl);
+	uint64_t generation = 0;
+	int tries;
+
+	for (tries = 0; tries < READ_TRIES; tries++) {
+		generation = atomic_load(&w->generation);
+		memcpy(copy, &w->tm, sizeof(*copy));
+		if (generation && generation == atomic_load(&w->generation))
+			break;
+		sched_yield();
+	}
+	if (before && generation == before->generation)
+		tm_remap(copy, before, now);
+	else if (generation != now->generation)
+		tm_forget_names(copy);
+	tm_merge(sum, copy);
+}
+
 struct tm_worker *metrics_sum(const struct admin *a)
 {
 	struct board *b = ctl_board(a->ctl);
-	struct tm_worker *sum = calloc(1, sizeof(*sum));
+	struct tm_worker *sum = calloc(1, sizeof(*sum)), *copy = malloc(sizeof(*copy));
 	unsigned i;
 
-	if (!sum)
+	if (!sum || !copy) {
+		free(sum);
+		free(copy);
 		return NULL;
+	}
 	tm_merge(sum, board_control_tm(b));
 	for (i = 0; i < board_workers(b); i++)
-		tm_merge(sum, &board_worker(b, i)->tm);
+		add_worker(a, board_worker(b, i), copy, sum);
+	free(copy);
 	return sum;
 }
 

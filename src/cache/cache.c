@@ -112,7 +112,8 @@ void cache_gauge(struct cache *k)
 	if (!k->tm)
 		return;
 	tm_set(k->tm, TM_CACHE_BYTES, k->memory.bytes);
-	tm_set(k->tm, TM_CACHE_EVICTIONS, k->memory.evictions);
+	tm_add(k->tm, TM_CACHE_EVICTIONS, k->memory.evictions);
+	k->memory.evictions = 0;
 }
 
 void cache_redis_key(const struct cache_key *key, char out[CACHE_REDIS_KEY + 1])

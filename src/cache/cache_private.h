@@ -72,7 +72,7 @@ struct cache_memory {
 	size_t buckets; /* a power of two, fixed: growing would stall the loop */
 	struct list lru; /* oldest first */
 	size_t bytes, limit, count;
-	uint64_t evictions;
+	uint64_t evictions; /* not in the metrics yet */
 };
 bool cache_memory_init(struct cache_memory *m, size_t limit);
 void cache_memory_finish(struct cache_memory *m);

@@ -17,6 +17,8 @@
 #include <xxhash.h>
 
 #define FIELD_HEAD 6 /* lengths before each field */
+#define FIELDS_MAX 10000 /* what limits.header_count and ... */
+#define FIELDS_OCTETS_MAX (1u << 20) /* ... limits.header_list let through at most */
 #define CLOCK_SKEW 300 /* s; another node's clock may be ahead by this much */
 
 enum fate { KEEP, DROP, REFUSE };
@@ -190,7 +192,7 @@ bool cache_entry_valid(const struct cache_entry *e)
 	struct h2_field f;
 	size_t at = 0, i;
 
-	if (e->status < 200 || e->status > 599)
+	if (e->status < 200 || e->status > 599 || e->fields > FIELDS_MAX || e->fields_len > FIELDS_OCTETS_MAX)
 		return false;
 	for (i = 0; i < e->fields; i++) {
 		if (!next_field(e, &at, &f) || fate_of(f.name, f.name_len, H2_OTHER) != KEEP || !clean(&f))

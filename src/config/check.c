@@ -132,6 +132,16 @@ static void check_modes(struct loader *l, const struct node *root)
 				"the first mode is the healthy one and is not entered by a lack of capacity; expected no \"enter_below\"");
 }
 
+/* Written, but not as a word that could be taken over: that has been told. */
+static bool misspelt(const struct node *list, const struct conf_feature *f, const char *key)
+{
+	const struct node *n = list ? list->child : NULL;
+
+	while (n && (n->mark.line != f->mark.line || n->mark.column != f->mark.column))
+		n = n->next;
+	return n && given(n, key);
+}
+
 static void check_features(struct loader *l, const struct node *root)
 {
 	const struct node *list = node_get(root, "features"), *n, *name;
@@ -140,7 +150,7 @@ static void check_features(struct loader *l, const struct node *root)
 
 	for (i = 0; i < l->c->features; i++) {
 		f = &l->c->feature[i];
-		if (f->keep_state && !f->shared_state && f->identity == CONF_IDENTITY_NONE && f->name)
+		if (f->keep_state && !f->shared_state && f->identity == CONF_IDENTITY_NONE && f->name && !misspelt(list, f, "identity"))
 			conf_errors_add(l->errors, f->mark,
 					"feature \"%s\" keeps private state and no \"identity\" to tell whose it is; expected one, or \"shared: true\"",
 					f->name);

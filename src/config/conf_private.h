@@ -110,6 +110,9 @@ const char *value_address_check(const char *text, bool numeric);
 /* "10.0.0.0/8"; NULL or what is wrong. */
 const char *value_network_check(const char *text);
 
+/* What `text`, which is no value of a type with units, was probably meant to be. */
+bool value_meant(enum conf_type type, const char *text, char *out, size_t size);
+
 /* ---- loading ---- */
 
 struct loader {

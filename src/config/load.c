@@ -280,6 +280,11 @@ static void load_tree(struct loader *l, const char *text, size_t len)
 
 const struct conf *conf_load(const char *path, const char *text, size_t len, struct conf_errors *errors)
 {
+	return conf_load_with(path, text, len, errors, NULL);
+}
+
+const struct conf *conf_load_with(const char *path, const char *text, size_t len, struct conf_errors *errors, conf_more more)
+{
 	struct snapshot *s = calloc(1, sizeof(*s));
 	struct loader l = { .errors = errors };
 	size_t before = conf_errors_count(errors);
@@ -298,6 +303,8 @@ const struct conf *conf_load(const char *path, const char *text, size_t len, str
 		load_tree(&l, text ? text : own, len);
 	arena_finish(&l.tree);
 	free(own);
+	if (more && !l.no_memory)
+		more(&s->c, errors, conf_errors_count(errors) == before);
 	if (conf_errors_count(errors) == before)
 		return &s->c;
 	conf_free(&s->c);

@@ -13,7 +13,8 @@
 
 static void wrong_value(struct loader *l, const struct conf_key *k, const struct node *n, const char *why)
 {
-	char expected[256], near[96], words[4][64];
+	static const char *const spoken[] = { "no|off|0", "yes|on|1" };
+	char expected[256], near[96], words[4][64], meant[64];
 	struct suggest s;
 	unsigned i;
 
@@ -22,10 +23,15 @@ static void wrong_value(struct loader *l, const struct conf_key *k, const struct
 	if (k->type == CONF_T_BOOL) {
 		suggest_try(&s, "true");
 		suggest_try(&s, "false");
+		for (i = 0; i < 2; i++)
+			if (value_choice(spoken[i], n->text) >= 0)
+				s.best = i ? "true" : "false";
 	} else if (k->word) {
 		for (i = 0; i < 4 && value_choice_word(k->word, i, words[i], sizeof(words[i])); i++)
 			suggest_try(&s, words[i]);
 	}
+	if (value_meant(k->type, n->text, meant, sizeof(meant)) && strcmp(meant, n->text) != 0)
+		s.best = meant;
 	conf_errors_add(l->errors, n->mark, "\"%.80s\" %s for \"%s\"; expected %s%s",
 			k->type == CONF_T_SECRET ? "********" : n->text, why, k->name, expected,
 			suggest_text(&s, near, sizeof(near)));

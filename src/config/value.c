@@ -113,6 +113,43 @@ enum value_result value_parse(enum conf_type type, const char *text, uint64_t *o
 	}
 }
 
+/* A unit by its first letter, however it goes on: "sec", "KB", "mins". None: the one
+ * people have in mind when they leave it out. */
+static const char *unit_meant(const char *written, const struct unit *units, size_t n, const char *none)
+{
+	if (!*written)
+		return none;
+	if (n == COUNT(time_units) && (strncmp(written, "ms", 2) == 0 || strncmp(written, "mil", 3) == 0))
+		return "ms";
+	while (n-- && ((written[0] | ' ') != (units[n].name[0] | ' ')))
+		;
+	return n < COUNT(time_units) ? units[n].name : NULL;
+}
+
+bool value_meant(enum conf_type type, const char *text, char *out, size_t size)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	const char *rest = text, *unit = NULL;
+	uint64_t v;
+
+	if (!digits(&rest, &v))
+		return false;
+	snprintf(out, size, "%" PRIu64, v);
+	rest += strspn(rest, " ");
+	if (rest[strspn(rest, letters)])
+		return false;
+	if (type == CONF_T_DURATION || type == CONF_T_SECONDS)
+		unit = unit_meant(rest, time_units, COUNT(time_units), "s");
+	else if (type == CONF_T_SIZE)
+		unit = unit_meant(rest, size_units, COUNT(size_units), "B");
+	else if (type == CONF_T_SHARE || type == CONF_T_PERCENT)
+		unit = *rest ? NULL : "%";
+	if (!unit)
+		return false;
+	snprintf(out + strlen(out), size - strlen(out), "%s", unit);
+	return value_parse(type, out, &v) == VALUE_OK;
+}
+
 static void print_with_unit(uint64_t v, const struct unit *units, size_t n, char *out, size_t size)
 {
 	while (n > 1 && (!v || v % units[n - 1].factor))
@@ -236,6 +273,8 @@ const char *value_address_check(const char *text, bool numeric)
 			return "has no path";
 		return strlen(text + 5) < sizeof(((struct sockaddr_un *)0)->sun_path) ? NULL : "has a path that is too long for a socket";
 	}
+	if (strstr(text, "://"))
+		return "is a URL";
 	if (!colon || !port_ok(colon + 1))
 		return "has no port from 1 to 65535";
 	len = (size_t)(colon - text);

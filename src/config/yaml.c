@@ -2,7 +2,7 @@
 /*
  * YAML text to a tree of nodes: the only file that sees libfyaml, and only its event
  * parser. No document is built or resolved by the library, so an alias cannot make a
- * small file large, and what we never use (anchors, aliases, tags, a second document)
+ * small file large, and what we never use (anchors, aliases, tags, directives, a second document)
  * is refused with its place.
  *
  * Bounded: octets, depth, number of nodes. Before the parser runs, the bytes are
@@ -96,6 +96,15 @@ static const char *octet_wrong(unsigned char c, size_t sequence, bool indenting)
 	return NULL;
 }
 
+/* The library takes quadratic time for a long directive: seconds for 64 KiB of "%". */
+static bool directive_ok(const char *line, size_t left)
+{
+	static const char yaml[] = "%YAML 1.";
+	const char *end = memchr(line, '\n', left);
+
+	return end && (size_t)(end - line) < sizeof(yaml) + 4 && strncmp(line, yaml, sizeof(yaml) - 1) == 0;
+}
+
 static bool octets_ok(struct reader *r, const char *text, size_t len)
 {
 	struct conf_mark at = { 1, 1 };
@@ -108,6 +117,8 @@ static bool octets_ok(struct reader *r, const char *text, size_t len)
 
 		n = utf8_length((const unsigned char *)text + i, len - i);
 		wrong = octet_wrong(c, n, indenting);
+		if (c == '%' && at.column == 1 && !directive_ok(text + i, len - i))
+			wrong = "a directive; expected plain values: none but %YAML is used here";
 		if (wrong) {
 			fail(r, at, wrong);
 			if (conf_errors_count(r->errors) > 20)

@@ -92,6 +92,7 @@ void ctl_destroy(struct ctl *c)
 	dc_probe_destroy(c->probe);
 	audit_close(&c->audit);
 	conf_free(c->conf);
+	conf_free(c->before);
 	free(c);
 }
 
@@ -112,14 +113,14 @@ void ctl_tick(struct ctl *c)
 	ctl_overrides_tick(c);
 	ctl_publish(c, false);
 	tm_add(board_control_tm(c->board), TM_TURNS, 1);
-	tm_set(board_control_tm(c->board), TM_LOG_DROPPED, log_dropped());
+	tm_add(board_control_tm(c->board), TM_LOG_DROPPED, log_dropped());
 	/* The admin side stays for as long as there is something to see. */
 	if (c->draining && (!any_worker(c) || clock_now() >= c->drain_until))
 		net_loop_stop(c->loop);
 }
 
-/* An old configuration dies at the end of the turn: connections closed by its probe
- * still say good-bye in it. */
+/* The configuration before the last one dies at the end of the turn: this one may have
+ * been asked about it. */
 struct old_conf {
 	struct net_reap reap;
 	const struct conf *conf;
@@ -190,7 +191,8 @@ void ctl_configure(struct ctl *c, const struct conf *next)
 	}
 	log_configure(next->log.events, next->log.access, (enum log_level)next->log.level, &failed);
 	ctl_publish(c, true);
-	dying->conf = old;
+	dying->conf = c->before;
+	c->before = old; /* some workers still count by it */
 	dying->reap.free = free_old;
 	net_reap(c->loop, &dying->reap);
 	log_event(LOG_LEVEL_INFO, "config.applied", "file", next->path, NULL);
@@ -291,6 +293,11 @@ int ctl_run(const struct ctl_args *args)
 const struct conf *ctl_conf(const struct ctl *c)
 {
 	return c->conf;
+}
+
+const struct conf *ctl_conf_before(const struct ctl *c)
+{
+	return c->before;
 }
 
 const struct degrade_plan *ctl_plan(const struct ctl *c)

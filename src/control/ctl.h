@@ -33,6 +33,7 @@ struct ctl_pulse {
 struct ctl {
 	struct board *board;
 	const struct conf *conf; /* owned */
+	const struct conf *before; /* owned; the one it replaced, NULL at first */
 	struct net_loop *loop;   /* not owned */
 	struct dc_probe *probe;
 	struct net_timer tick;

@@ -33,6 +33,11 @@ bool buf_scarce(void)
 	return limit && in_use + arena_memory() > limit - limit / 8;
 }
 
+bool buf_crowded(void)
+{
+	return limit && in_use + arena_memory() > limit - limit / 16;
+}
+
 bool buf_exhausted(void)
 {
 	return limit && in_use > limit - limit / 16;

@@ -102,11 +102,15 @@ void log_level(enum log_level level)
 void log_role(const char *name)
 {
 	snprintf(role, sizeof(role), "%s", name);
+	dropped = 0;
 }
 
 uint64_t log_dropped(void)
 {
-	return dropped;
+	uint64_t n = dropped;
+
+	dropped = 0;
+	return n;
 }
 
 static uint64_t count_lines(const char *p, size_t n)

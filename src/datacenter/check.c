@@ -9,7 +9,8 @@
  *               timeout once the endpoint is suspect
  *   the check   conf.datacenter.check_timeout_ms
  *
- * A session on which nothing was heard is given up; the next check connects anew.
+ * A session on which a check ran out of time is given up, the next one connects anew: it
+ * may have been that connection alone, or who is behind it.
  */
 #include "probe.h"
 
@@ -256,6 +257,8 @@ void check_limit(struct check *k)
 		drop_stream(k);
 		verdict(k, false, FAULT_UPSTREAM_SILENT);
 	} else if (clock_now() >= end) {
+		if (k->h2)
+			h2_close(k->h2, FAULT_UPSTREAM_TIMEOUT);
 		drop_stream(k);
 		verdict(k, false, FAULT_UPSTREAM_TIMEOUT);
 	} else {

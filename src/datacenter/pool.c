@@ -193,6 +193,7 @@ void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct boar
 			local.failures[i] = p->local.failures[o];
 			local.in_flight[i] = p->local.in_flight[o];
 			local.latency[i] = p->local.latency[o];
+			local.learned[i] = p->local.learned[o];
 			break;
 		}
 	}
@@ -273,6 +274,12 @@ void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t h
 		e->faults++;
 		dc_local_failed(&p->local, (unsigned)endpoint, clock_now());
 	}
+}
+
+void dc_pool_unanswered(const struct h2_stream *st)
+{
+	if (st->session && h2_session_answered(st->session) <= st->opened)
+		link_leave(h2_session_owner(st->session));
 }
 
 bool dc_pool_any(const struct dc_pool *p, uint64_t tried)

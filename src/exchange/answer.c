@@ -115,6 +115,23 @@ static void refuse_grpc(struct xchg *x, struct builder *b, struct arena *a, cons
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
 }
 
+/* RFC 9110 15: what "about:blank" calls for as title (RFC 9457 4.2.1). */
+static const char *phrase(int status)
+{
+	switch (status) {
+	case 400: return "Bad Request";
+	case 408: return "Request Timeout";
+	case 413: return "Content Too Large";
+	case 421: return "Misdirected Request";
+	case 431: return "Request Header Fields Too Large"; /* RFC 6585 5 */
+	case 501: return "Not Implemented";
+	case 502: return "Bad Gateway";
+	case 503: return "Service Unavailable";
+	case 504: return "Gateway Timeout";
+	default: return "Internal Server Error";
+	}
+}
+
 static void refuse_http(struct xchg *x, struct builder *b, struct arena *a, const struct fault_info *info, const char *status)
 {
 	unsigned after = info->status == 503 || info->status == 504 ? retry_after(x) : 0;
@@ -123,9 +140,9 @@ static void refuse_http(struct xchg *x, struct builder *b, struct arena *a, cons
 	const char *body;
 
 	body = arena_printf(a,
-			    "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"reason\":\"%s\",\"feature\":\"%s\","
-			    "\"mode\":\"%s\",\"retry_after\":%u,\"request_id\":\"%s\"}\n",
-			    info->text, info->status, info->word, x->feature->name, mode, after, x->id);
+			    "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\",\"reason\":\"%s\","
+			    "\"feature\":\"%s\",\"mode\":\"%s\",\"retry_after\":%u,\"request_id\":\"%s\"}\n",
+			    phrase(info->status), info->status, info->text, info->word, x->feature->name, mode, after, x->id);
 	put(b, H2_STATUS, arena_printf(a, "%d", info->status));
 	put(b, H2_CONTENT_TYPE, "application/problem+json");
 	put(b, H2_CONTENT_LENGTH, body ? arena_printf(a, "%zu", strlen(body)) : NULL);

@@ -59,12 +59,8 @@ static bool send_replay(struct xchg *x)
 
 void attempt_finish(struct xchg *x)
 {
-	struct h2_field *t = NULL;
-	uint16_t n = 0;
-
-	if (x->down->trailers)
-		t = trailers_pass(x->down, x->down->trailers, &n);
-	h2_finish(x->up, t, n);
+	if (!finish_alike(x->up, x->down))
+		h2_reset(x->up, H2_ERR_CANCEL, FAULT_NO_MEMORY);
 }
 
 int64_t attempt_patience(const struct xchg *x)

@@ -223,13 +223,44 @@ void downstream_limit(struct worker *w)
 	log_event(LOG_LEVEL_WARN, "connections.limited", "why", "limits.connections needs more descriptors than RLIMIT_NOFILE gives", NULL);
 }
 
+#define LOOKED_AT 64 /* connections, to find an idle one */
+#define EVICTIONS 4  /* in a turn: what is closed keeps its descriptor until the turn's end */
+
+/* Who asks now is worth more than who holds a connection and asks for nothing: the one
+ * without streams for longest makes room. Who was looked at and stays goes behind the
+ * others, so that the next look sees different ones. */
+static bool make_room(struct worker *w)
+{
+	struct h2_session *s, *idlest = NULL;
+	int64_t longest = 0;
+	struct list *node;
+	size_t i, n = w->down.count < LOOKED_AT ? w->down.count : LOOKED_AT;
+
+	if (w->evicted >= EVICTIONS)
+		return false;
+	for (i = 0; i < n; i++) {
+		node = list_pop(&w->down.sessions);
+		list_append(&w->down.sessions, node);
+		s = h2_session_from_node(node);
+		if (h2_session_idle(s) > longest) {
+			longest = h2_session_idle(s);
+			idlest = s;
+		}
+	}
+	if (!idlest)
+		return false;
+	h2_close(idlest, FAULT_CONNECTIONS_FULL);
+	w->evicted++;
+	return true;
+}
+
 void downstream_accept(void *user, struct net_accepted a)
 {
 	struct listener_user *u = user;
 	struct worker *w = u->w;
 	const struct conf_listener *l = &w->snap->conf->listener[u->index];
 
-	if (w->down.count + w->waiting_count >= w->most_clients) {
+	if (w->down.count + w->waiting_count >= w->most_clients + w->evicted && !make_room(w)) {
 		w->part->tm.fault[FAULT_CONNECTIONS_FULL]++;
 		close(a.fd);
 	} else if (!l->proxy_protocol) {

@@ -215,6 +215,8 @@ static void on_timer(struct net_timer *t)
 			return;
 		}
 		/* No more tries, but recent state may do. */
+		if (x->up)
+			dc_pool_unanswered(x->up);
 		attempt_over(x, FAULT_UPSTREAM_TIMEOUT);
 		attempt_abandon(x, FAULT_UPSTREAM_TIMEOUT);
 		x->fault = x->ask.last_fault = FAULT_UPSTREAM_TIMEOUT;
@@ -299,13 +301,27 @@ static void on_client_closed(struct xchg *x)
 		record_exchange(x);
 	}
 	attempt_over(x, FAULT_NONE);
-	if (x->up && !x->up->closed && f == FAULT_NONE && x->down->tunnel)
+	if (x->up && !x->up->closed && f == FAULT_NONE && x->down->tunnel && x->down->remote_end)
 		net_timer_arm(x->w->loop, &x->timer, clock_now() + x->feature->stream_idle_ms * CLOCK_MS);
 	else
 		attempt_cancel(x, FAULT_CLIENT_GONE);
 	stop_looking(x);
 	attempt_keep_nothing(x);
 	x->client = NULL;
+}
+
+/* The request's body comes too slowly. An answer that has begun does not make it welcome. */
+static void on_request_stalled(struct xchg *x)
+{
+	if (x->state == XCHG_WAITING) {
+		attempt_abandon(x, FAULT_BODY_TIMEOUT);
+		answer_refuse(x, FAULT_BODY_TIMEOUT);
+	} else if (x->state == XCHG_STREAMING) {
+		x->fault = FAULT_BODY_TIMEOUT;
+		x->outcome = TM_CLIENT;
+		h2_reset(x->down, H2_ERR_CANCEL, FAULT_BODY_TIMEOUT);
+		attempt_cancel(x, FAULT_BODY_TIMEOUT);
+	}
 }
 
 void xchg_on_down(struct h2_stream *st, uint32_t what)
@@ -323,10 +339,8 @@ void xchg_on_down(struct h2_stream *st, uint32_t what)
 		attempt_finish(x);
 	if ((what & H2_SENT) && x->up && x->state == XCHG_STREAMING)
 		credit(x->up, st->sent);
-	if ((what & H2_STALLED) && !(what & H2_CLOSED) && x->state == XCHG_WAITING) {
-		attempt_abandon(x, FAULT_BODY_TIMEOUT);
-		answer_refuse(x, FAULT_BODY_TIMEOUT);
-	}
+	if ((what & H2_STALLED) && !(what & H2_CLOSED))
+		on_request_stalled(x);
 	if (what & H2_CLOSED)
 		on_client_closed(x);
 	settle(x);
@@ -409,13 +423,11 @@ static void on_response_body(struct xchg *x)
 
 static void on_response_end(struct xchg *x)
 {
-	struct h2_field *t = NULL;
-	uint16_t n = 0;
-
 	response_capture_end(x);
-	if (x->up->trailers)
-		t = trailers_pass(x->up, x->up->trailers, &n);
-	h2_finish(x->down, t, n);
+	if (!finish_alike(x->down, x->up)) {
+		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
+		x->outcome = TM_FAILED;
+	}
 }
 
 static void on_attempt_closed(struct xchg *x)

@@ -4,6 +4,7 @@
  * twice, and the fields that go upstream (RFC 9110 7.6, RFC 9113 8). The codec has
  * checked the syntax; here are the rules that need more than one field.
  */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
@@ -72,6 +73,41 @@ static bool is_port(const uint8_t *text, size_t len)
 	return true;
 }
 
+/* What a host may be made of, in lower case. Stricter than RFC 3986 3.2.2: escapes and
+ * sub-delims are in nobody's name, and a backend may read them otherwise. */
+static char host_octet(uint8_t c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return (char)(c + 32);
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~' ? (char)c : '\0';
+}
+
+/* "[::1]", in lower case; nothing else has brackets. */
+static bool is_ip6(const uint8_t *text, size_t len, char *host)
+{
+	struct in6_addr ip;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		host[i] = (char)(text[i] >= 'A' && text[i] <= 'F' ? text[i] + 32 : text[i]);
+	host[len - 1] = '\0';
+	if (len < 4 || text[len - 1] != ']' || inet_pton(AF_INET6, host + 1, &ip) != 1)
+		return false;
+	host[len - 1] = ']';
+	return true;
+}
+
+static bool is_name(const uint8_t *text, size_t len, char *host)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (!(host[i] = host_octet(text[i])))
+			return false;
+	}
+	return true;
+}
+
 /* Host and :authority must agree (RFC 9113 8.3.1); userinfo is not for http (RFC
  * 9110 4.2.4), and no name needs escapes, which routes would not see through. *host gets
  * the name in lower case without the port and the dot of the root. */
@@ -79,7 +115,7 @@ static enum fault read_host(struct xchg *x, struct pseudo *p, char *host, size_t
 {
 	const struct h2_field *a = p->authority ? p->authority : p->host;
 	const uint8_t *colon;
-	size_t i, n;
+	size_t n;
 
 	*len = 0;
 	if (!a)
@@ -94,13 +130,10 @@ static enum fault read_host(struct xchg *x, struct pseudo *p, char *host, size_t
 		n = (size_t)(colon - a->value);
 	else if (a->value[0] == '[' && (colon = memchr(a->value, ']', n)))
 		n = (size_t)(colon - a->value) + 1;
-	if (!n || n >= size || !is_port(a->value + n, a->value_len - n) || (a->value[0] == '[' && a->value[n - 1] != ']'))
+	if (!n || n >= size || !is_port(a->value + n, a->value_len - n))
 		return FAULT_BAD_REQUEST;
-	for (i = 0; i < n; i++) {
-		if (a->value[i] == '@' || a->value[i] == '%')
-			return FAULT_BAD_REQUEST;
-		host[i] = (char)(a->value[i] >= 'A' && a->value[i] <= 'Z' ? a->value[i] + 32 : a->value[i]);
-	}
+	if (!(a->value[0] == '[' ? is_ip6(a->value, n, host) : is_name(a->value, n, host)))
+		return FAULT_BAD_REQUEST;
 	host[n] = '\0';
 	*len = n;
 	if (x->client->tls) {
@@ -251,7 +284,7 @@ static bool traceparent_valid(const struct h2_field *f)
 
 struct text {
 	const char *at;
-	size_t len;
+	size_t len, room; /* 0: the octets are somebody else's */
 };
 
 struct forwarded {
@@ -266,20 +299,26 @@ struct forwarded {
  * Never shortened: a client decides how long it is, and its end is what is trusted. */
 static bool list_add(struct xchg *x, struct text *list, const char *text, size_t len)
 {
+	size_t whole = list->len + 2 + len;
 	char *all;
 
 	if (!list->len) {
-		*list = (struct text){ text, len };
+		*list = (struct text){ text, len, 0 };
 		return true;
 	}
-	all = arena_alloc(&x->down->arena, list->len + 2 + len);
-	if (!all)
-		return false;
-	memcpy(all, list->at, list->len);
+	all = (char *)(uintptr_t)list->at;
+	if (whole > list->room) {
+		all = arena_alloc(&x->down->arena, 2 * whole); /* twice: hundreds of lines cost no more than a few */
+		if (!all)
+			return false;
+		memcpy(all, list->at, list->len);
+		list->room = 2 * whole;
+	}
 	all[list->len] = ',';
 	all[list->len + 1] = ' ';
 	memcpy(all + list->len + 2, text, len);
-	*list = (struct text){ all, list->len + 2 + len };
+	list->at = all;
+	list->len = whole;
 	return true;
 }
 
@@ -319,12 +358,13 @@ static bool pass(struct xchg *x, const struct h2_field *f, struct forwarded *fw)
 	case H2_PROXY_AUTHORIZATION: /* meant for us (RFC 9110 11.7.2), and we ask for none */
 	case H2_UPGRADE:
 	case H2_TRANSFER_ENCODING:
+	case H2_HTTP2_SETTINGS: /* of an upgrade (RFC 7540 3.2.1) */
 		return false;
 	case H2_AUTHORIZATION:
 		x->authorization = f;
 		return true;
 	case H2_TE:
-		return f->value_len == 8 && !strncasecmp((const char *)f->value, "trailers", 8);
+		return f->value_len == 8 && !memcmp(f->value, "trailers", 8); /* as everybody writes it */
 	case H2_X_FORWARDED_FOR:
 		if (trusted)
 			fw->failed |= !list_add(x, &fw->xff, (const char *)f->value, f->value_len);
@@ -431,7 +471,8 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 		x->field[x->fields++] = *p->protocol;
 	x->field[x->fields++] = *p->scheme;
 	x->scheme = p->scheme;
-	x->authority = add(x, H2_AUTHORITY, (const char *)a->value, a->value_len);
+	/* An empty port is none (RFC 9110 4.2.3). */
+	x->authority = add(x, H2_AUTHORITY, (const char *)a->value, a->value_len - (a->value[a->value_len - 1] == ':'));
 	add(x, H2_PATH, x->target, x->target_len);
 	for (i = 0; i < h->count; i++) {
 		const struct h2_field *f = &h->field[i];
@@ -484,6 +525,8 @@ enum fault request_read(struct xchg *x)
 	x->is_head = same(p.method, "HEAD"); /* so is the answer's shape, whatever else is wrong */
 	if (x->down->fault == FAULT_HEAD_TOO_LARGE)
 		return FAULT_HEAD_TOO_LARGE;
+	if (buf_crowded())
+		return FAULT_NO_MEMORY;
 	if (!p.method)
 		return FAULT_BAD_REQUEST;
 	x->method = (const char *)p.method->value;
@@ -536,13 +579,19 @@ bool request_key(struct xchg *x, struct cache_key *key)
 	return cache_key(x->w->cache, x->feature, "GET", 3, x->target, x->target_len, vary, n, x->identity, x->identity_len, key);
 }
 
-struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, uint16_t *n)
+bool finish_alike(struct h2_stream *to, struct h2_stream *from)
 {
-	struct h2_field *out = arena_alloc(&st->arena, h->count * sizeof(*out) + 1);
+	const struct h2_head *h = from->trailers;
+	struct h2_field *out;
+	size_t n = 0;
 	int i;
 
-	*n = 0;
-	for (i = 0; out && i < h->count; i++) {
+	if (!h)
+		return h2_finish(to, NULL, 0);
+	out = arena_alloc(&from->arena, h->count * sizeof(*out) + 1);
+	if (!out)
+		return false;
+	for (i = 0; i < h->count; i++) {
 		/* Framing, routing and connection fields have no place in trailers (RFC 9110 6.5.1),
 		 * nor has what says who asks: some servers add trailers to the fields. */
 		switch (h->field[i].token) {
@@ -569,8 +618,8 @@ struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, ui
 		case H2_MAX_FORWARDS:
 			continue;
 		default:
-			out[(*n)++] = h->field[i];
+			out[n++] = h->field[i];
 		}
 	}
-	return out;
+	return h2_finish(to, out, n);
 }

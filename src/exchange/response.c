@@ -12,14 +12,19 @@
 /* One field more, in the attempt's memory. False: no memory. */
 static bool add(struct xchg *x, struct h2_head *h, enum h2_token token, const char *value, size_t len)
 {
-	struct h2_field *more = h->field;
 	const char *text = arena_strndup(&x->up->arena, value, len);
+	struct h2_field *more;
 
-	if (h->count == h->size && (more = arena_alloc(&x->up->arena, (h->count + 1u) * sizeof(*more))))
-		memcpy(more, h->field, h->count * sizeof(*more));
-	if (!more || !text)
+	if (!text)
 		return false;
-	h->field = more;
+	if (h->count == h->size) {
+		more = arena_alloc(&x->up->arena, (h->size + 1u) * sizeof(*more));
+		if (!more)
+			return false;
+		memcpy(more, h->field, h->count * sizeof(*more));
+		h->field = more;
+		h->size++;
+	}
 	h->field[h->count++] = h2_field(token, text, len);
 	return true;
 }

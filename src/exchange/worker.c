@@ -44,6 +44,28 @@ static void replace_redis(struct worker *w)
 	rds_destroy(old);
 }
 
+/* Counts per feature and datacenter move to the places these names have in `to`; `from`
+ * is what they are laid out by, NULL when nobody knows any more. */
+static void lay_out(struct board_worker *part, const struct conf *from, const struct conf *to)
+{
+	part->generation = 0;
+	if (from)
+		tm_remap(&part->tm, from, to);
+	else
+		tm_forget_names(&part->tm);
+	part->generation = to->generation;
+}
+
+/* The one before us may have died with an older configuration in force. */
+static void take_counts(struct board_worker *part, const struct conf *before, const struct conf *now)
+{
+	uint64_t generation = part->generation;
+
+	tm_restart(&part->tm);
+	if (generation != now->generation)
+		lay_out(part, before && generation == before->generation ? before : NULL, now);
+}
+
 static void put_in_force(struct worker *w, const struct board_live *live)
 {
 	struct snapshot *old = w->snap;
@@ -53,7 +75,7 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	log_configure(log->events, log->access, (enum log_level)log->level, &failed);
 	w->snap = w->pending;
 	w->pending = NULL;
-	tm_remap(&w->part->tm, old->conf, w->snap->conf);
+	lay_out(w->part, old->conf, w->snap->conf);
 	w->live = *live;
 	w->down.limits = &w->snap->conf->limits;
 	w->down.connect_protocol = w->snap->connect_protocol;
@@ -62,7 +84,6 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
 	dc_pool_reconfigure(w->pool, w->snap->conf, w->part);
 	replace_redis(w);
-	w->part->generation = w->snap->conf->generation;
 	snapshot_put(old);
 	log_event(LOG_LEVEL_INFO, "config.applied", NULL);
 }
@@ -132,6 +153,7 @@ static void on_turn(void *arg)
 	h2_pump_all(&w->down);
 	dc_pool_pump(w->pool);
 	downstream_shed(w);
+	w->evicted = 0;
 	if (w->rds)
 		rds_pump(w->rds);
 	w->part->heartbeat++;
@@ -142,7 +164,7 @@ static void on_turn(void *arg)
 	tm_set(tm, TM_DOWNSTREAM_OPEN, w->down.count);
 	tm_set(tm, TM_DOWNSTREAM_STREAMS, w->exchanges);
 	tm_set(tm, TM_BUFFER_BYTES, buf_memory());
-	tm_set(tm, TM_LOG_DROPPED, log_dropped());
+	tm_add(tm, TM_LOG_DROPPED, log_dropped());
 	if (w->draining && !w->down.count)
 		net_loop_stop(w->loop);
 }
@@ -360,8 +382,7 @@ int xchg_worker_run(const struct xchg_worker_args *args)
 	snapshot_default_live(w->snap, &w->live);
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
-	tm_restart(&w->part->tm);
-	w->part->generation = w->snap->conf->generation;
+	take_counts(w->part, args->before, w->snap->conf);
 	if (!start(w, args)) {
 		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", "out of memory or descriptors", NULL);
 		log_flush();

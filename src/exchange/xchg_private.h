@@ -85,6 +85,7 @@ struct worker {
 	struct list waiting;          /* connections whose PROXY header is on its way */
 	size_t waiting_count;
 	size_t most_clients;          /* limits.connections, or what the descriptors allow */
+	size_t evicted;               /* idle ones closed in this turn to make room */
 	size_t own_descriptors;       /* open before the first client */
 	struct budget budget;
 	uint64_t random;              /* xorshift state: jitter and choice, not secrets */
@@ -183,8 +184,9 @@ bool request_key(struct xchg *x, struct cache_key *key);
  * else the identity; `otherwise` when there is neither. For affinity and cohorts: no state is ever
  * filed under it. */
 uint64_t request_user(const struct xchg *x, uint64_t seed, uint64_t otherwise);
-/* Trailers as they may go on; *n fields in the stream's arena. */
-struct h2_field *trailers_pass(struct h2_stream *st, const struct h2_head *h, uint16_t *n);
+/* Ends `to` as `from` has ended: with its trailers, those that may go on. False: no memory,
+ * and `to` must not look whole. */
+bool finish_alike(struct h2_stream *to, struct h2_stream *from);
 
 /* attempt.c */
 /* Chooses an endpoint and sends it the request as far as it has come. FAULT_NONE, or why

@@ -22,12 +22,44 @@ static struct h2_stream *find(struct h2_session *s, int32_t id)
 	return s->current;
 }
 
+/* SETTINGS are about to change every stream's window. */
+static void windows_before(struct h2_session *s)
+{
+	struct list *node;
+	int32_t window;
+
+	s->widest = 0;
+	s->first_window = (int32_t)nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+	for (node = s->streams.next; node != &s->streams; node = node->next) {
+		window = nghttp2_session_get_stream_remote_window_size(s->ng, list_entry(node, struct h2_stream, node)->id);
+		if (window > s->widest)
+			s->widest = window;
+	}
+}
+
+/* One beyond 2^31-1 is an error of the connection (RFC 9113 6.9.2); the codec resets the
+ * streams. */
+static void windows_after(struct h2_session *s, const nghttp2_settings *settings)
+{
+	size_t i;
+
+	for (i = 0; i < settings->niv; i++) {
+		if (settings->iv[i].settings_id == NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE &&
+		    (int64_t)s->widest + settings->iv[i].value - s->first_window > INT32_MAX) {
+			nghttp2_session_terminate_session(s->ng, NGHTTP2_FLOW_CONTROL_ERROR);
+			return;
+		}
+	}
+}
+
 /* The guard has looked at the whole segment before the codec began with it, and could
  * not know of streams opened in the same one. */
 static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
 {
 	if (hd->type == NGHTTP2_HEADERS)
 		guard_open(user, hd->stream_id);
+	else if (hd->type == NGHTTP2_SETTINGS)
+		windows_before(user);
 	return 0;
 }
 
@@ -191,12 +223,15 @@ static bool head_complete(struct h2_session *s, struct h2_stream *st)
 		h->status = (uint16_t)((v[0] - '0') * 100 + (v[1] - '0') * 10 + (v[2] - '0'));
 	}
 	if (h->status >= 100 && h->status < 200) {
+		if (st->fault == too_large(s)) /* the final one will be refused for it */
+			return true;
 		for (tail = &st->interim; *tail; tail = &(*tail)->next)
 			;
 		*tail = h;
 		stream_ready(st, H2_INTERIM);
 	} else if (!st->head) {
 		st->head = h;
+		s->answered = clock_now();
 		stream_ready(st, H2_HEAD);
 	} else {
 		st->trailers = h;
@@ -267,8 +302,10 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 			s->ctx->owner.on_goaway(s->owner);
 		return 0;
 	case NGHTTP2_SETTINGS:
-		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
+		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
+			windows_after(s, &frame->settings);
 			on_settings(s);
+		}
 		return 0;
 	default:
 		return 0;
@@ -375,6 +412,8 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
 		st = find(s, frame->hd.stream_id);
 		if (s->ctx->server)
 			guard_remember_reset(s, frame->hd.stream_id);
+		else
+			guard_credit_answer(s); /* the endpoint's own may be under way */
 		if (st && st->reset_sent)
 			return 0;
 		/* The codec's own verdict on what the peer sent: each is work the peer made

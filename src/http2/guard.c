@@ -169,8 +169,8 @@ static enum fault frame(struct h2_session *s, uint32_t len, uint8_t type, uint8_
 			return FAULT_FLOOD_CONTINUATIONS;
 		return len ? FAULT_NONE : guard_charge(s, GUARD_EMPTY, 1);
 	case NGHTTP2_RST_STREAM:
-		if (!s->ctx->server)
-			return FAULT_NONE;
+		if (!s->ctx->server) /* one per stream is an answer, however unwelcome */
+			return s->ng && nghttp2_session_get_stream_user_data(s->ng, id) ? FAULT_NONE : guard_charge(s, GUARD_FRAMES, 1);
 		g->client_reset = id;
 		return guard_charge(s, GUARD_RESETS, 1);
 	case NGHTTP2_SETTINGS:

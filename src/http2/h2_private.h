@@ -60,10 +60,12 @@ struct h2_session {
 	int32_t sent_id;        /* client: highest stream whose HEADERS have left the codec */
 	uint32_t opened;        /* how many it opened; all up to last_id, if it left none out */
 	uint32_t held;          /* header octets held by streams */
+	int32_t first_window, widest; /* the peer's, before the SETTINGS that are being read: initial, of any stream */
 	int64_t since;          /* connection accepted or begun */
 	int64_t idle_since;     /* no streams since; 0: there are */
 	int64_t heard;
 	int64_t ping_sent, rtt;
+	int64_t answered;       /* client: the last response head */
 	bool open, closing, draining, goaway_received, read_paused, dispatching;
 	bool settings_seen, last_goaway;
 };
@@ -76,6 +78,7 @@ enum fault guard_charge(struct h2_session *s, enum guard_kind kind, uint32_t cos
 /* DATA of this length left: WINDOW_UPDATEs and a PING in answer to it are legitimate.
  * held_back: more was there, but not the window for it. */
 void guard_credit_data(struct h2_session *s, size_t len, bool held_back);
+/* An answer has left (server), or a reset (client): what the peer says to it is paid for. */
 void guard_credit_answer(struct h2_session *s);
 void guard_remember_reset(struct h2_session *s, int32_t id);
 

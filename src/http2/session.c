@@ -350,13 +350,13 @@ static void on_timer(struct net_timer *t)
 		h2_wake(s);
 	}
 	stuck = net_stuck_since(s->conn);
-	if (s->guard.preface < 24 && now - s->since >= l->handshake_timeout_ms * CLOCK_MS) {
+	if (!s->settings_seen && now - s->since >= l->handshake_timeout_ms * CLOCK_MS) {
 		h2_close(s, FAULT_HANDSHAKE_TIMEOUT);
 	} else if (s->guard.head_since && now - s->guard.head_since >= l->header_timeout_ms * CLOCK_MS) {
 		h2_close(s, FAULT_HEAD_TIMEOUT);
 	} else if (stuck && now - stuck >= write_patience(l)) {
 		h2_close(s, FAULT_SLOW_CLIENT);
-	} else if (s->guard.preface < 24 || s->guard.head_since || stuck || s->count) {
+	} else if (!s->settings_seen || s->guard.head_since || stuck || s->count) {
 		check_streams(s, now);
 		if (!s->closing)
 			session_arm(s, CLOCK_SEC);
@@ -469,8 +469,10 @@ static uint32_t code_for(enum fault f)
 	switch (f) {
 	case FAULT_NONE:
 	case FAULT_IDLE_TIMEOUT:
+	case FAULT_CONNECTIONS_FULL: /* it was idle, and makes room */
 	case FAULT_UPSTREAM_IDLE:
 	case FAULT_UPSTREAM_GONE:
+	case FAULT_UPSTREAM_TIMEOUT:
 	case FAULT_SHUTTING_DOWN:
 		return NGHTTP2_NO_ERROR;
 	case FAULT_CLIENT_PROTOCOL:
@@ -521,6 +523,13 @@ int64_t h2_session_heard(const struct h2_session *s) { return s->heard; }
 int64_t h2_session_rtt(const struct h2_session *s) { return s->rtt; }
 int64_t h2_ping_pending(const struct h2_session *s) { return s->ping_sent; }
 
+int64_t h2_session_idle(const struct h2_session *s)
+{
+	int64_t now = clock_now();
+
+	return s->closing || s->count || now - s->since < 2 * CLOCK_SEC ? 0 : now - s->idle_since;
+}
+
 size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *))
 {
 	size_t held = s->held;
@@ -553,6 +562,7 @@ bool h2_session_peer_connect(const struct h2_session *s)
 	return s->ng && nghttp2_session_get_remote_settings(s->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
 }
 
+int64_t h2_session_answered(const struct h2_session *s) { return s->answered; }
 int64_t h2_session_head_since(const struct h2_session *s) { return s->guard.head_since; }
 bool h2_session_settled(const struct h2_session *s) { return s->settings_seen; }
 

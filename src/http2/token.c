@@ -45,14 +45,14 @@ static uint64_t word(const char *p, size_t octets)
 }
 
 /* memcmp() for so few octets is mostly its call. Words overlap where they have to;
- * 1 <= n <= 24. */
+ * 2 <= n <= 24. */
 static bool same(const char *a, const char *b, size_t n)
 {
-	if (n < 4)
-		return a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1];
-	if (n < 8)
+	if (n >= 8)
+		return word(a, 8) == word(b, 8) && word(a + n - 8, 8) == word(b + n - 8, 8) && (n <= 16 || word(a + 8, 8) == word(b + 8, 8));
+	if (n >= 4)
 		return word(a, 4) == word(b, 4) && word(a + n - 4, 4) == word(b + n - 4, 4);
-	return word(a, 8) == word(b, 8) && word(a + n - 8, 8) == word(b + n - 8, 8) && (n <= 16 || word(a + 8, 8) == word(b + 8, 8));
+	return word(a, 2) == word(b, 2) && word(a + n - 2, 2) == word(b + n - 2, 2);
 }
 
 enum h2_token h2_token(const char *name, size_t len)

@@ -103,6 +103,8 @@ struct net_conn {
 	bool broken;      /* the TLS side failed: no more output through it */
 	bool full;        /* output lost to the memory limit: the connection must end */
 	bool closing_now; /* guards net_close against itself */
+	uint8_t hello;    /* octets of the client's first record and message head seen, up to 9 */
+	uint8_t hello_high; /* the last of them */
 	uint16_t fault;   /* enum fault, once closed */
 	int fd;
 	uint32_t unasked; /* octets OpenSSL answered by itself (key updates, warnings), and read for nothing */

@@ -24,11 +24,31 @@
 
 #define WHY 256
 #define UNASKED_MAX (16 * 1024) /* octets; some 200 key updates in a connection's life */
+#define HELLO_MAX   (16 * 1024) /* octets of a ClientHello */
 #define MESSAGE     64          /* what reading a handshake message costs, in octets of the above */
 
 static const unsigned char alpn_h2[] = { 2, 'h', '2' };
 
 /* ---- the BIO ---- */
+
+/* OpenSSL takes memory for a whole ClientHello as soon as its head says how long it is, up
+ * to 128 KiB. None has to be that long: 16 KiB are enough, and the head has to be in the
+ * first record (RFC 8446 4, 5.1). True: not too long as far as is known. */
+static bool hello_fits(struct net_conn *c, const uint8_t *data, size_t n)
+{
+	uint8_t most[9] = { 255, 255, 255, 255, 255, 255, 0, HELLO_MAX >> 8, 255 }, least = 0;
+	size_t i;
+
+	for (i = 0; i < n && c->hello < sizeof(most); i++, c->hello++) {
+		if (c->hello == 4 && !c->hello_high)
+			least = 4;
+		if (data[i] > most[c->hello] || data[i] < least)
+			return false;
+		least = 0;
+		c->hello_high = data[i];
+	}
+	return true;
+}
 
 static int bio_read(BIO *bio, char *out, size_t size, size_t *done)
 {
@@ -40,6 +60,8 @@ static int bio_read(BIO *bio, char *out, size_t size, size_t *done)
 		return 0;
 	}
 	*done = size < c->in_len ? size : c->in_len;
+	if (c->server && c->hello < 9 && !hello_fits(c, c->in, *done))
+		return 0;
 	memcpy(out, c->in, *done);
 	c->in += *done;
 	c->in_len -= *done;
@@ -121,7 +143,7 @@ static bool use_pair(SSL_CTX *ctx, const char *certificate, const char *key, cha
 		why_openssl(why, "certificate", certificate);
 		return false;
 	}
-	if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1) {
+	if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 && ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
 		why_openssl(why, "key", key);
 		return false;
 	}

@@ -57,6 +57,7 @@ struct rds_client {
 	int64_t pumped; /* the turn rds_pump ran in last */
 	bool told;      /* the log knows that it is down ... */
 	bool told_why;  /* ... and what it answered to the greeting */
+	uint32_t told_errors; /* bits of enum rds_error: said of this connection */
 	bool closing;   /* in rds_destroy */
 };
 
@@ -122,9 +123,18 @@ static void go_down(struct rds_client *r, enum fault fault, const char *why)
 	r->failures++;
 }
 
-static void on_error(void *owner)
+/* READONLY, OOM, MOVED and the like are an operator's to mend: each is told once for a
+ * connection, however many commands it costs. */
+static void on_error(void *owner, const struct rds_reply *reply)
 {
-	count(owner, FAULT_REDIS_ERROR);
+	struct rds_client *r = owner;
+	uint32_t bit = UINT32_C(1) << reply->error;
+
+	count(r, FAULT_REDIS_ERROR);
+	if (r->state != STATE_UP || r->told_errors & bit)
+		return;
+	r->told_errors |= bit;
+	log_event(LOG_LEVEL_WARN, "redis.error", "address", r->conf.address, "why", reply->text, NULL);
 }
 
 static void on_down(void *owner, enum fault fault)
@@ -159,7 +169,9 @@ static void on_must_succeed(void *user, const struct rds_reply *reply, enum faul
 
 static void on_any(void *user, const struct rds_reply *reply, enum fault fault)
 {
-	(void)user, (void)reply, (void)fault; /* a user without CLIENT rights is served all the same */
+	(void)fault; /* a user without CLIENT rights is served all the same */
+	if (reply && rds_error_unavailable(reply->error)) /* NOAUTH, LOADING: heard here first */
+		greeting_failed(user, reply);
 }
 
 /* MISCONF (writes are off) and NOPERM (no right to PING) still serve reads. */
@@ -177,6 +189,7 @@ static void on_ping(void *user, const struct rds_reply *reply, enum fault fault)
 	set_state(r, STATE_UP);
 	r->up_since = clock_now();
 	r->told = r->told_why = false;
+	r->told_errors = 0;
 	log_event(LOG_LEVEL_INFO, "redis.up", "address", r->conf.address, NULL);
 }
 

@@ -92,7 +92,7 @@ static void answer(struct rds_link *l, const struct rds_reply *reply)
 	struct pending p = take(l);
 
 	if (reply->type == RDS_ERROR)
-		l->handler->on_error(l->owner);
+		l->handler->on_error(l->owner, reply);
 	if (p.done)
 		p.done(p.user, reply, reply->type == RDS_ERROR ? FAULT_REDIS_ERROR : FAULT_NONE);
 	if (reply->type == RDS_ERROR && rds_error_unavailable(reply->error))

@@ -34,7 +34,7 @@ struct rds_link_owner {
 	/* Connected: greet. */
 	void (*on_open)(void *owner);
 	/* Redis answered a command with an error. */
-	void (*on_error)(void *owner);
+	void (*on_error)(void *owner, const struct rds_reply *reply);
 	/* Said once: no more commands; outstanding ones are called back next, and may
 	 * still be forgotten. */
 	void (*on_down)(void *owner, enum fault fault);

@@ -73,6 +73,8 @@ static void check_segments(const struct check *k, struct route_pattern *p)
 		else if (s.kind == ROUTE_LITERAL && !s.len)
 			REPORT(k, p->next ? "the pattern has an empty segment; requests never have one" :
 				"the pattern ends with a slash; expected none: a trailing slash of a request is ignored");
+		else if (s.kind == ROUTE_LITERAL && s.text[0] == ':')
+			REPORT(k, "\"%.*s\" is the text of a segment; expected \"{%.*s}\" for a part", (int)s.len, s.text, (int)s.len - 1, s.text + 1);
 		else if (s.kind == ROUTE_LITERAL)
 			check_literal(k, &s);
 		if (s.kind != ROUTE_PART)
@@ -110,6 +112,8 @@ static void check_host(const struct check *k, const char *host)
 		REPORT(k, "\"%s\" is no host; expected a name in lower case", host);
 	else if (colon && host[len - 1] != ']')
 		REPORT(k, "\"%s\" has a port; expected the host alone", host);
+	else if (!strchr(host, '.') && host[0] != '[' && strcmp(host, "localhost") != 0)
+		REPORT(k, "\"%s\" has no dot, so it is no host; expected \"/%s%s\" for a path", host, host, k->r->pattern ? k->r->pattern : "");
 }
 
 static bool text_same(const char *a, const char *b)

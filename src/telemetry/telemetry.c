@@ -60,6 +60,12 @@ void tm_restart(struct tm_worker *t)
 	}
 }
 
+void tm_forget_names(struct tm_worker *t)
+{
+	memset(t->exchange, 0, sizeof(t->exchange));
+	memset(t->latency, 0, sizeof(t->latency));
+}
+
 static int find_feature(const struct conf *c, const char *name)
 {
 	size_t i;
@@ -89,16 +95,14 @@ void tm_remap(struct tm_worker *t, const struct conf *from, const struct conf *t
 	unsigned f, o, d, to_dc[CONF_MAX_DATACENTERS + 1];
 	int place;
 
-	if (!old) /* counts under a wrong name would be worse than none */
-		goto clear;
+	if (!old) {
+		tm_forget_names(t);
+		return;
+	}
 	memcpy(old, t, sizeof(*old));
 	for (d = 0; d <= CONF_MAX_DATACENTERS; d++)
 		to_dc[d] = find_datacenter(from, d, to);
-clear:
-	memset(t->exchange, 0, sizeof(t->exchange));
-	memset(t->latency, 0, sizeof(t->latency));
-	if (!old)
-		return;
+	tm_forget_names(t);
 	for (f = 0; f < from->features; f++) {
 		place = find_feature(to, from->feature[f].name);
 		if (place < 0)

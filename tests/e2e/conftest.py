@@ -126,14 +126,15 @@ class Scene:
         self.world = world
         self.a = world.backend("a")
         self.b = world.backend("b")
-        self.proxy = world.proxy(datacenters={"a": [self.a.where], "b": [self.b.where]}, retry=config.PATIENT, **more)
+        self.proxy = world.proxy(datacenters={"a": [self.a.where], "b": [self.b.where]}, **{"retry": config.PATIENT, **more})
         self.port = self.proxy.port
         self.tls_port = self.proxy.cfg.tls_port
         self.address = self.proxy.address
         self.tls_address = ("127.0.0.1", self.tls_port)
 
     def seen(self, **how):
-        return self.a.seen(**how) + self.b.seen(**how)
+        """What both backends were asked, in the order of arrival."""
+        return sorted(self.a.seen(**how) + self.b.seen(**how), key=lambda r: r.at)
 
 
 @pytest.fixture(scope="module")

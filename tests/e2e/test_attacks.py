@@ -22,8 +22,6 @@ from lib.frames import (ACK, CANCEL, COMPRESSION_ERROR, CONTINUATION, DATA, END_
                         headers, ping, raw, rst, settings, window)
 
 NEVER = "/t/attacked/never"
-# the test's own backend shares an interpreter with the attack: it is slow to answer, not dead
-PATIENT = {"connect_timeout": "5s", "ping_timeout": "5s", "ping_idle_timeout": "5s"}
 SHORT = {"handshake_timeout": "1s", "header_timeout": "1s", "body_timeout": "1s", "body_rate": "1000B", "write_timeout": "1s",
          "idle_timeout": "3s"}
 
@@ -493,7 +491,7 @@ def test_stalled_answers_do_not_starve_the_others(tmp_path_factory, certs):
 def test_who_holds_the_memory_goes(tmp_path_factory, certs):
     """Clients that come back as often as they are thrown out, each to hold as much as it can:
     when memory is scarce the connection that holds the most is closed, and nobody else's request fails."""
-    for s in make(tmp_path_factory, certs, "hogs", limits={"memory": "8MiB"}, plain=True, retry=PATIENT):
+    for s in make(tmp_path_factory, certs, "hogs", limits={"memory": "8MiB"}, plain=True):
         over = threading.Event()
         closed = []
 
@@ -563,9 +561,13 @@ def test_head_that_stops(hasty, watch):
 
 
 def test_preface_without_settings(hasty, watch):
+    """SETTINGS are part of the preface (RFC 9113 3.4): they have to come within its time, not the idle one."""
     with Raw(hasty.address, preface=False) as c:
+        c.auto_ack = False
+        before = hasty.proxy.fault("handshake-timeout")
         c.send(PREFACE)
         ends(c, 6)
+        proc.wait_for(lambda: hasty.proxy.fault("handshake-timeout") > before, 2, what="the fault that names it")
 
 
 def test_frame_without_end_is_idle(hasty, watch):
@@ -584,6 +586,19 @@ def test_body_octet_by_octet(hasty, watch):
             c.send(data(1, b"x"))
             c.run(lambda: c.closed or c.done(1), 0.2)
         assert c.stream(1).status == 408 or c.closed, c.stream(1)
+
+
+def test_body_octet_by_octet_of_an_answer_that_began(hasty, watch):
+    """The backend answers at once, the client goes on with an octet now and then: it holds the stream no longer."""
+    with Raw(hasty.address) as c:
+        c.run(lambda: c.settings)
+        c.send(headers(1, get("/t/dribble/echo", "POST"), False))
+        end = time.monotonic() + 6
+        while time.monotonic() < end and not (c.closed or c.done(1)):
+            c.send(data(1, b"x"))
+            c.run(lambda: c.closed or c.done(1), 0.2)
+        assert c.stream(1).heads and (c.closed or c.stream(1).reset == CANCEL), c.stream(1)
+    assert hasty.a.wait(lambda: all(r.reset is not None for r in hasty.seen(path="/t/dribble/echo")), 3)
 
 
 def test_body_announced_and_not_sent(hasty, watch):

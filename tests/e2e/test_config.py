@@ -57,10 +57,11 @@ def test_reference_is_what_the_program_prints():
 def test_all_errors_at_once(world):
     cfg, path = written(world)
     text = cfg.text().replace('"drain_timeout": "2s"', '"drain_timeout": "2 parsecs"').replace('"workers": 2', '"wrokers": 2')
-    text = text.replace('"tier": "optional"', '"tier": "optionall"')
+    text = text.replace('"tier": "optional"', '"tier": "optionall"').replace('"/events/**"', '"/v1/:room/events"')
     path.write_text(text)
     code, out = check(path)
     assert code == 78
+    assert 'expected "{room}" for a part' in out, "the routes were not looked at"
     lines = [line for line in out.splitlines() if "error" in line]
     assert len(lines) >= 4, out
     for line in lines:
@@ -97,6 +98,18 @@ def test_missing_certificate(world):
     assert code == 78 and "absent.pem" in out
 
 
+@pytest.mark.parametrize("old, new, why", [
+    ("ecdsa.key", "other.key", r"yaml:\d+:\d+: error: key \S+other\.key does not belong to certificate \S+ecdsa\.pem"),
+    ("rsa.pem", "rsa.key", r"error: certificate \S+rsa\.key: "),
+])
+def test_check_tries_the_certificates(world, old, new, why):
+    """What would keep the service from starting, or a reload from being taken, is found by --check."""
+    cfg, path = written(world)
+    path.write_text(cfg.text().replace(old, new))
+    code, out = check(path)
+    assert code == 78 and re.search(why, out), out
+
+
 def test_key_that_does_not_fit(world):
     """Refused at start with a sentence; at reload the old one stays."""
     cfg, _ = written(world)
@@ -116,6 +129,16 @@ def _replace(cfg, old, new):
     text = cfg.text().replace(old, new)
     cfg.text = lambda: text
     return cfg
+
+
+@pytest.mark.parametrize("program, page", [("firebreak", "firebreak.8"), ("firebreakctl", "firebreakctl.1")])
+def test_manual_has_every_option(program, page):
+    r = subprocess.run([proc.binary(program), "--help"], capture_output=True, text=True, timeout=10)
+    options = set(re.findall(r"--([a-z-]+)", r.stdout)) - {"help", "usage", "version"}
+    with open(os.path.join(ROOT, "docs", page + ".scd"), encoding="utf-8") as f:
+        text = f.read()
+    assert r.returncode == 0 and len(options) >= 4, r.stdout
+    assert not [o for o in options if "--" + o not in text]
 
 
 def test_usage_is_64():

@@ -272,7 +272,7 @@ MORE = [
     ("6.5.2", "NO_RFC7540_PRIORITIES 2", [settings([(9, 2)])], conn(PROTOCOL_ERROR)),
     ("6.8", "GOAWAY of seven octets", [raw(GOAWAY, 0, 0, b"\0" * 7)], conn(FRAME_SIZE_ERROR)),
     ("6.9.2", "INITIAL_WINDOW_SIZE takes a stream's window above 2^31 - 1", [headers(1, NEVER, False), window(1, 0x7FFF0000 - 1), settings([(4, 0x7FFFFFFF)])],
-     strm(FLOW_CONTROL_ERROR)),
+     conn(FLOW_CONTROL_ERROR)),
     ("8.1", "trailers without END_STREAM after DATA", [headers(1, BAD_POST, False), data(1, b"x"), headers(1, [("x", "y")], False)], strm(PROTOCOL_ERROR)),
     ("8.1", "DATA after trailers", [headers(1, get("/t/never", "POST"), False), headers(1, [("x", "y")]), data(1, b"x")], strm(STREAM_CLOSED)),
     ("8.1.1", "content-length and no body", [headers(1, BAD_POST + [("content-length", "1")])], strm(PROTOCOL_ERROR)),

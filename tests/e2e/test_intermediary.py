@@ -113,6 +113,13 @@ def test_responses_say_nothing_of_the_way(scene):
     assert fetch(scene.address, get("/t/x")).field("via") is None
 
 
+@pytest.mark.parametrize("name", ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded", "x-request-id"])
+def test_word_of_an_untrusted_peer(scene, name):
+    """Who is not in headers.trusted says nothing about the way; what we say ourselves stands alone."""
+    got = arrives(scene, [(name, "6.6.6.6"), (name, "7")], names=(name,))
+    assert len(got) <= 1 and not any("6.6.6.6" in v or v == "7" for _, v in got), got
+
+
 def test_te_trailers_arrives(scene):
     """gRPC backends insist on it (RFC 9113 8.2.2 allows this value alone)."""
     assert arrives(scene, [("te", "trailers")], names=("te",)) == [("te", "trailers")]
@@ -186,6 +193,54 @@ def test_reset_mid_answer_cancels_upstream(scene):
         c.send(rst(1, CANCEL))
         r = latest(scene, "/t/mid/bytes/50000000")
         assert scene.a.wait(lambda: r.reset is not None), "the backend works on"
+
+
+def test_reset_mid_upload_cancels_upstream(scene):
+    with Raw(scene.address) as c:
+        c.send(headers(1, get("/t/up/never", "POST"), end=False), data(1, b"x" * 1000))
+        assert scene.a.wait(lambda: scene.seen(path="/t/up/never") and latest(scene, "/t/up/never").length == 1000)
+        c.send(rst(1, CANCEL))
+        assert scene.a.wait(lambda: latest(scene, "/t/up/never").reset == CANCEL), "the backend works on"
+
+
+def test_tunnel_the_backend_does_not_want(scene):
+    """Any other final status is an answer like others (RFC 8441 5)."""
+    path = "/ws/no"
+    scene.a.custom[path] = scene.b.custom[path] = lambda c, r: c.respond(r, 403, [], b"no")
+    with Raw(scene.address) as c:
+        c.run(lambda: 8 in c.settings)
+        c.send(headers(1, [(":method", "CONNECT"), (":protocol", "websocket")] + get(path)[1:], end=False))
+        assert c.run(lambda: c.done(1))
+        assert c.stream(1).status == 403 and c.stream(1).body == b"no" and c.stream(1).ended
+        assert c.ask(3, get("/t/x")).status == 200
+
+
+@pytest.mark.parametrize("status", [100, 102, 103, 199])
+def test_interim_answers_pass(scene, status):
+    path = "/t/interim/%d" % status
+
+    def behave(c, r):
+        with c.lock:
+            c.h.send_headers(r.sid, [(":status", str(status)), ("x-sum", "7")])
+            c.flush()
+        c.respond(r, 200, [], b"body")
+
+    scene.a.custom[path] = scene.b.custom[path] = behave
+    answer = fetch(scene.address, get(path))
+    assert [dict(h)[":status"] for h in answer.heads] == [str(status), "200"] and dict(answer.heads[0])["x-sum"] == "7"
+    assert answer.body == b"body" and answer.ended
+
+
+@pytest.mark.parametrize("path,status,title,reason", [("/off/x", 503, "Service Unavailable", "mode-refused"), ("/t%2fx", 400, "Bad Request", "bad-path"),
+                                                      ("/t/reset/2", 502, "Bad Gateway", "upstream-reset")])
+def test_problem_details(scene, path, status, title, reason):
+    """RFC 9457: about:blank, so the title is the status' own phrase and the rest is said in detail."""
+    answer = fetch(scene.address, get(path))
+    told = json.loads(answer.body)
+    assert answer.status == told["status"] == status and answer.field("content-type") == "application/problem+json"
+    assert (told["type"], told["title"], told["reason"]) == ("about:blank", title, reason)
+    assert told["detail"] and told["request_id"] and "mode" in told and "feature" in told
+    assert re.fullmatch(r'firebreak; error=[a-z_]+; details="%s"' % reason, answer.field("proxy-status")), answer.field("proxy-status")
 
 
 # A final status and what may come with it, as the backend says it: fields and body.

@@ -15,7 +15,7 @@ import pytest
 from lib import proc
 from lib.frames import Raw, data, fetch, get, headers, window
 from lib.load import Load, bad, quantile
-from test_datacenters import Messenger, as_user, both_dead, fetch_quiet, stale_scene
+from test_datacenters import Messenger, as_user, both_dead, fetch_quiet, stale_scene, until_kept
 
 
 def simple(world, **more):
@@ -49,7 +49,7 @@ def test_redis_stopped_and_continued(world):
     rest is refused in bounded time; when Redis goes on, so does what it holds."""
     redis = world.redis()
     m = stale_scene(world, redis.port)
-    proc.wait_for(lambda: m.proxy.metric("firebreak_redis_commands_total") >= 16, what="the state in Redis")
+    until_kept(m, redis.port)
     both_dead(m)
     proc.wait_for(lambda: fetch(m.address, as_user(1, "/v1/rooms")).field("cache-status"), 5, what="a stale answer")
     redis.kill(signal.SIGSTOP)
@@ -206,10 +206,11 @@ def test_certificate_missing_or_wrong(world, certs):
         cfg.data["listen"][1].update(certificate=str(certificate), key=str(key))
         return cfg
     refused_start(world, with_pair(world.folder / "no.pem", certs / "ecdsa.key"), 78, r"no\.pem")
-    refused_start(world, with_pair(certs / "ecdsa.pem", certs / "rsa.key"), 1, r"(?i)key")
+    refused_start(world, with_pair(certs / "ecdsa.pem", certs / "rsa.key"), 78, r"key \S+rsa\.key does not belong to certificate \S+ecdsa\.pem")
+    refused_start(world, with_pair(certs / "ecdsa.pem", certs / "other.key"), 78, r"yaml:\d+:\d+: error: key \S+other\.key does not belong")
     broken = world.folder / "broken.pem"
     broken.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
-    refused_start(world, with_pair(broken, certs / "ecdsa.key"), 1, r"broken\.pem")
+    refused_start(world, with_pair(broken, certs / "ecdsa.key"), 78, r"broken\.pem")
 
 
 def test_log_that_cannot_be_opened(world):

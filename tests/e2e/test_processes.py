@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Workers and the control process die, configurations change, the service goes on."""
+import http.client
 import os
 import re
 import resource
@@ -132,6 +133,22 @@ def test_hung_worker_is_replaced(world):
     assert [fetch(p.address, get("/t/x")).status for _ in range(20)] == [200] * 20
 
 
+@pytest.mark.slow
+def test_hung_control_is_replaced(world):
+    """Control that stands still takes with it the checks, the mode and every toggle: it leaves its place, too. The data
+    path does not notice."""
+    p = simple(world, workers=2)
+    load = Load(p.address, MIX, rate=50, connections=4)
+    victim = p.control()
+    p.expected_deaths += 1
+    os.kill(victim, signal.SIGSTOP)
+    proc.wait_for(lambda: not proc.alive(victim) and p.role("control") and p.ready(), 15, what="a new control process")
+    assert "process.hung" in p.p.log()
+    p.ctl("mode", "set", "core-only", "--for", "1m", "--reason", "test")
+    assert fetch(p.address, get("/opt/x")).status == 503
+    assert not [s for s in bad(load.stop()) if s.status != 503]
+
+
 def test_toggles_reach_every_worker(world):
     """The next request on every worker, over connections that were there before."""
     p = simple(world, workers=4)
@@ -178,6 +195,55 @@ def test_reload_under_load_drops_nothing(world):
         assert c.stream(1).body == b"long lived"
     samples = load.stop()
     assert not bad(samples), bad(samples)[:3]
+
+
+@pytest.mark.slow
+def test_counters_never_fall(world):
+    """Features change places in the file again and again, and workers and control are killed before, while and after
+    that is read: what a scraper sees only grows, feature by feature."""
+    p = simple(world, workers=2)
+    features = list(p.cfg.data["features"])
+    seen, fallen = {}, []
+    stop = threading.Event()
+
+    def scrape():
+        while not stop.is_set():
+            try:
+                now = p.metrics()
+            except (OSError, http.client.HTTPException):
+                continue # control is being replaced
+            for key, value in now.items():
+                if not re.search(r"_(total|bucket|sum|count)($|\{)", key):
+                    continue
+                if value < seen.get(key, 0):
+                    fallen.append((key, seen[key], value))
+                seen[key] = value
+
+    def kill(pid):
+        p.expected_deaths += 1
+        os.kill(pid, signal.SIGKILL)
+        return pid
+    thread = threading.Thread(target=scrape)
+    load = Load(p.address, MIX + [("opt", get("/opt/x"), None)], rate=200, connections=4)
+    proc.wait_for(lambda: p.metric("firebreak_exchanges_total", feature="test") > 50, what="traffic")
+    thread.start()
+    try:
+        for i in range(12):
+            gone = [kill(p.workers()[0])] if i % 4 == 1 else []
+            p.cfg.data["features"] = features[i % 5:] + features[:i % 5]
+            p.reload(p.cfg.text())
+            if i % 4 == 2:
+                gone.append(kill(p.workers()[0]))
+            proc.wait_for(lambda gone=gone: not set(gone) & set(p.workers()) and p.whole() and len(p.workers()) == 2, 10, what="two workers")
+            proc.wait_for(lambda i=i: {w["generation"] for w in p.status()["workers"]} == {i + 2}, 10, what="generation %d" % (i + 2))
+            if i % 4 == 3:
+                old = kill(p.control())
+                proc.wait_for(lambda old=old: p.role("control") not in ([], [old]) and p.whole(), 10, what="a new control process")
+    finally:
+        stop.set()
+        thread.join()
+        load.stop()
+    assert len(seen) > 100 and not fallen, fallen[:5]
 
 
 @pytest.mark.slow

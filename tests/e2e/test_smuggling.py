@@ -36,6 +36,13 @@ REFUSED = {
     "slash in :authority": get(BAD, "GET", "example.com/x"),
     "userinfo in :authority": get(BAD, "GET", "user:pw@example.com"),
     "empty :authority without host": get(BAD, "GET", ""),
+    "escape in :authority": get(BAD, "GET", "ex%61mple.com"),
+    "encoded NUL in :authority": get(BAD, "GET", "example.com%00"),
+    "comma in :authority": get(BAD, "GET", "example.com,evil.test"),
+    "semicolon in :authority": get(BAD, "GET", "example.com;evil.test"),
+    "empty brackets in :authority": get(BAD, "GET", "[]"),
+    "brackets that are no address": get(BAD, "GET", "[v1.x]"),
+    "address without end": get(BAD, "GET", "[::1"),
     "port that is no number": get(BAD, "GET", "example.com:80x"),
     "question mark in :authority": get(BAD, "GET", "example.com?x"),
     "hash in :authority": get(BAD, "GET", "example.com#x"),
@@ -173,6 +180,13 @@ def test_authority_from_host(scene):
     for r in scene.seen(path="/t/headers")[-2:]:
         assert r.field(":authority") == "example.com"
         assert r.all("host") in ([], ["example.com"])
+
+
+@pytest.mark.parametrize("sent,arrives", [("example.com:", "example.com"), ("[::1]:80", "[::1]:80"), ("ex_a-mple.com", "ex_a-mple.com")])
+def test_authority_in_one_form(scene, sent, arrives):
+    with Raw(scene.address) as c:
+        assert c.ask(1, get("/t/headers", "GET", sent)).status == 200
+    assert scene.seen(path="/t/headers")[-1].field(":authority") == arrives
 
 
 def test_equal_content_lengths_arrive_once(scene):

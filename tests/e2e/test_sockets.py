@@ -203,6 +203,25 @@ def test_connections_per_address(world):
         c.close()
 
 
+def test_idle_connections_make_room(world):
+    """All the worker may have are held: by idle ones a newcomer is not kept out, busy ones stay."""
+    p = serve(world, workers=1, limits={"connections": 12})
+    assert fetch(p.address, get("/t/x")).status == 200
+    busy = Raw(p.address)
+    busy.send(headers(1, get("/t/never")))
+    held = [Raw(p.address) for _ in range(11)]
+    for c in held[:6]:
+        assert c.ask(1, get("/t/x")).status == 200
+    for c in held[6:]:
+        assert c.run(lambda: c.settings)
+    proc.wait_for(lambda: fetch(p.address, get("/t/x"), seconds=2).status == 200, 5, what="room for who asks")
+    gone = [c for c in held if c.run(lambda: c.closed, 0.2)]
+    assert 1 <= len(gone) < len(held) and all(c.goaway == 0 for c in gone), (len(gone), [c.goaway for c in gone])
+    assert busy.ask(3, get("/t/x")).status == 200 and not busy.closed
+    for c in held + [busy]:
+        c.close()
+
+
 def test_out_of_descriptors(world):
     """RLIMIT_NOFILE 96 under 150 connections: who is in is served, it recovers by itself."""
     import resource

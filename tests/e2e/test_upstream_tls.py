@@ -118,7 +118,7 @@ def test_certificate(world, pairs, certs, case):
     peer = start(world, nghttpd, pairs[shown])
     p = world.proxy(datacenters={"a": ["%s:%d" % (host, peer.port)]}, checks=False, dc_tls=configured(tls, pairs, certs))
     # One of localhost's addresses is v6, where nobody listens: it is tried in turn.
-    assert proc.wait_for(lambda: verdict(p)[1] != "connect-refused" and verdict(p), what="a verdict") == expected
+    assert proc.wait_for(lambda: (v := verdict(p))[1] != "connect-refused" and v, what="a verdict") == expected
     if expected == BAD:
         assert p.fault("upstream-tls") > 0
         assert any(e.get("event") == "tls.upstream.failed" and e.get("reason") for e in p.events())
@@ -133,9 +133,12 @@ def test_server_name_asked_for(world, pairs, certs, host, tls, asked):
     peer = start(world, node, pairs["ecdsa"])
     p = world.proxy(datacenters={"a": ["%s:%d" % (host, peer.port)]}, dc_tls={"ca": str(certs / "ca.pem"), **tls})
     proc.wait_for(lambda: verdict(p) == GOOD, what="an answer")
-    said = [json.loads(line) for line in peer.log().splitlines() if line.startswith("{")]
-    # Workers and checks alike.
-    assert len(said) >= 2 and all(s["servername"] == asked and s["alpn"] == "h2" and s["version"] == "TLSv1.3" for s in said), said
+
+    def hellos():
+        return [json.loads(line) for line in peer.log().splitlines() if line.startswith("{")]
+    proc.wait_for(lambda: len(hellos()) >= 2, what="a worker's and a check's connection")
+    said = hellos()
+    assert all(s["servername"] == asked and s["alpn"] == "h2" and s["version"] == "TLSv1.3" for s in said), said
 
 
 def test_tls12(world, pairs, certs):

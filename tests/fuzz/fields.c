@@ -173,7 +173,7 @@ static void put_any(struct block *b, const uint8_t *p, const uint8_t *end)
 			name = p + 2;
 			p += 2 + n;
 		} else {
-			name = h2_token_name((enum h2_token)(1 + *p % (H2_TOKEN_COUNT - 1)));
+			name = h2_names[1 + *p % (H2_TOKEN_COUNT - 1)].text;
 			n = strlen(name);
 			p++;
 		}

@@ -243,8 +243,19 @@ def lint_pure(root):
     return ["pure library needs %s" % s for s in undefined_symbols(library) if s not in own and not PURE_SYMBOLS.match(s)]
 
 
+HARDENED = {"position independent": r"Type:\s+DYN", "resolved when it starts": r"BIND_NOW", "read-only where it was relocated": r"GNU_RELRO",
+            "without code on its stack": r"GNU_STACK.* RW ", "guarded by canaries": r"__stack_chk_fail", "fortified": r"__mem\w+_chk"}
+
+
+def lint_hardened(root):
+    """The program that faces the internet is built the way such programs are."""
+    program = os.path.join(root, "build/src/firebreak")
+    r = subprocess.run(["readelf", "-hldW", "--dyn-syms", program], capture_output=True, text=True, check=False)
+    return ["%s is not %s" % (os.path.relpath(program, root), what) for what, sign in HARDENED.items() if not re.search(sign, r.stdout)]
+
+
 RULES = [lint_third_party, lint_rooms, lint_banned, lint_machine_paths, lint_spdx, lint_no_todo, lint_file_size, lint_python,
-         lint_shellcheck, lint_pure]
+         lint_shellcheck, lint_pure, lint_hardened]
 
 SPDX_C = "/* SPDX-License-Identifier: MIT */\n"
 CLEAN = {
@@ -288,17 +299,34 @@ def compile_pure(folder, text):
     subprocess.run(["ar", "rc", os.path.join(folder, "build/src/libfirebreak-pure.a"), obj], check=True)
 
 
+def compile_program(folder, *flags):
+    os.makedirs(os.path.join(folder, "build/src"), exist_ok=True)
+    source = os.path.join(folder, "m.c")
+    with open(source, "w", encoding="utf-8") as f:
+        f.write("#include <string.h>\nint main(int n, char **v) { char b[8]; memcpy(b, v[0], (unsigned)n); return b[1]; }\n")
+    subprocess.run(["cc", "-O2", "-o", os.path.join(folder, "build/src/firebreak"), source] + list(flags), check=True)
+
+
+# rule -> what to build for it: well, and with a violation
+BUILDS = {
+    "pure": (lambda folder: compile_pure(folder, "int p(int a) { return a; }\n"),
+             lambda folder: compile_pure(folder, "#include <time.h>\nlong p(void) { return time(0); }\n")),
+    "hardened": (lambda folder: compile_program(folder, "-fPIE", "-pie", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now"),
+                 lambda folder: compile_program(folder, "-fPIE", "-pie", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,lazy")),
+}
+
+
 def self_test(rule):
     """None when the rule finds its planted violation and passes the clean tree, else what went wrong."""
     name = rule.__name__[len("lint_"):]
     folder = tempfile.mkdtemp(prefix="firebreak-lint-")
     try:
         plant(CLEAN, folder)
-        if name == "pure":
-            compile_pure(folder, "int p(int a) { return a; }\n")
+        if name in BUILDS:
+            BUILDS[name][0](folder)
             clean = rule(folder)
             shutil.rmtree(os.path.join(folder, "build"))
-            compile_pure(folder, "#include <time.h>\nlong p(void) { return time(0); }\n")
+            BUILDS[name][1](folder)
         else:
             clean = rule(folder)
             plant(PLANTS[name], folder)

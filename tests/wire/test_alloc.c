@@ -35,6 +35,8 @@ void *__wrap_realloc(void *p, size_t n) { return fails() ? NULL : __real_realloc
 	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 500ms\n    stream_idle: 500ms\n" \
 	"    state: { keep: true, shared: true }\n"
 
+#define TRAILERS 60 /* a copy of their array does not fit in a chunk */
+
 static char text[40000];
 
 /* The backend: echoes a body, answers the rest with one of its own, and trailers. */
@@ -49,15 +51,16 @@ static void on_stream(void *owner, struct h2_stream *st)
 
 static void on_served(struct h2_stream *st, uint32_t what)
 {
-	static struct h2_field trailer;
+	static struct h2_field trailer[TRAILERS];
 	struct buf b = { 0 };
-	size_t n = st->in.len;
+	size_t n = st->in.len, i;
 
 	if (what & H2_CLOSED) {
 		h2_release(&st);
 		return;
 	}
-	trailer = wire_field("x-check", "1");
+	for (i = 0; i < TRAILERS; i++)
+		trailer[i] = wire_field("x-check", "1");
 	if (n) {
 		if (!h2_write(st, &st->in))
 			h2_reset(st, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
@@ -65,7 +68,7 @@ static void on_served(struct h2_stream *st, uint32_t what)
 	}
 	if (!(what & H2_END))
 		return;
-	if ((!st->received && (!buf_append(&b, text, 5000) || !h2_write(st, &b))) || !h2_finish(st, &trailer, 1))
+	if ((!st->received && (!buf_append(&b, text, 5000) || !h2_write(st, &b))) || !h2_finish(st, trailer, TRAILERS))
 		h2_reset(st, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
 	buf_clear(&b);
 }
@@ -74,11 +77,18 @@ static void on_answer(struct h2_stream *st, uint32_t what)
 {
 	struct seen *s = st->user;
 	size_t n = st->in.len;
+	int i;
 
 	s->what |= what;
 	s->body += n;
 	if (what & H2_HEAD)
 		s->status = st->head->status;
+	for (i = 0; (what & H2_HEAD) && i < st->head->count; i++) {
+		if (st->head->field[i].token == H2_AGE)
+			strcpy(s->hint, "recent state");
+	}
+	if (what & H2_TRAILERS)
+		s->trailers = st->trailers->count;
 	buf_clear(&st->in);
 	h2_consume(st, n);
 	if (what & H2_CLOSED) {
@@ -116,6 +126,19 @@ static void close_all(struct proxy *p)
 	wire_turn(&p->w, 3);
 }
 
+/* What looks complete is: the body and, from a backend, the trailers that follow it. */
+static void check_complete(const struct seen *s, size_t body, long n)
+{
+	int trailers = *s->hint ? 0 : TRAILERS;
+
+	if (s->status != 200 || !(s->what & H2_END) || s->fault)
+		return;
+	if (s->body != body || s->trailers != trailers)
+		print_error("allocation %ld: %zu octets and %d trailers\n", n, s->body, s->trailers);
+	assert_int_equal(s->body, body);
+	assert_int_equal(s->trailers, trailers);
+}
+
 /* True when both were answered as if nothing had happened. */
 static bool talk(struct proxy *p, long n, bool post)
 {
@@ -136,6 +159,8 @@ static bool talk(struct proxy *p, long n, bool post)
 	if (get.stream || other.stream)
 		print_error("allocation %ld: a stream never ended (GET %x, POST %x)\n", n, get.what, other.what);
 	assert_true(!get.stream && !other.stream);
+	check_complete(&get, 5000, n);
+	check_complete(&other, sizeof(text), n);
 	close_all(p);
 	assert_int_equal(p->worker.exchanges, 0);
 	assert_int_equal(buf_memory(), 0);

@@ -102,6 +102,30 @@ static void tunnel_closes_half(void **state)
 	proxy_end(&p);
 }
 
+/* A client that takes back its request for a tunnel, saying nothing was wrong, has not ended
+ * its side: nothing of the tunnel stays with the backend. */
+static void tunnel_taken_back(void **state)
+{
+	static const char connect[] = "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    connect: true\n";
+	struct proxy p;
+	struct seen s;
+	struct h2_field f[5] = { wire_field(":method", "CONNECT"), wire_field(":protocol", "websocket"), wire_field(":scheme", "http"),
+				 wire_field(":path", "/"), wire_field(":authority", "test") };
+
+	proxy_start(&p, connect, false);
+	p.w.server.connect_protocol = true;
+	p.w.silent = true;
+	proxy_ask(&p, &s, f, 5, false);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	h2_respond(p.w.served[0].stream, proxy_ok, 1, false);
+	p.w.served[0].stream->tunnel = true;
+	WIRE_UNTIL(&p.w, s.status == 200);
+	h2_reset(s.stream, H2_ERR_NO_ERROR, FAULT_NONE);
+	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_CLOSED);
+	WIRE_UNTIL(&p.w, !p.worker.exchanges);
+	proxy_end(&p);
+}
+
 static void fields_reach_backend(struct proxy *p, const struct h2_field *field, size_t n, enum h2_token token, char *out, size_t size)
 {
 	struct h2_stream *st;
@@ -280,7 +304,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(get_passes), cmocka_unit_test(replay_is_whole), cmocka_unit_test(interim_outlives_its_attempt),
-		cmocka_unit_test(tunnel_closes_half), cmocka_unit_test(forwarded_for_is_kept_whole),
+		cmocka_unit_test(tunnel_closes_half), cmocka_unit_test(tunnel_taken_back), cmocka_unit_test(forwarded_for_is_kept_whole),
 		cmocka_unit_test(refused_head_has_no_body), cmocka_unit_test(mapped_addresses_are_many),
 		cmocka_unit_test(reload_between_attempts), cmocka_unit_test(shared_state_is_what_all_would_get),
 	};

@@ -150,9 +150,49 @@ static void nothing_is_accepted_that_is_not_kept(void **state)
 	proxy_end(&p);
 }
 
+/* Heads that wait for their answers fill the memory: what more comes is refused, however
+ * small each is (P7), until there is room again. */
+static void heads_fill_the_memory(void **state)
+{
+	static char long_value[1500];
+	static struct seen s[90];
+	struct h2_field f[5] = { wire_field(":method", "GET"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/"), wire_field("x-long", long_value) };
+	const size_t limit = 1 << 19;
+	struct proxy p;
+	int i, kept = 0;
+
+	memset(long_value, 'v', sizeof(long_value) - 1);
+	f[4] = wire_field("x-long", long_value);
+	start(&p);
+	buf_memory_limit(limit);
+	for (i = 0; i < 90; i++) {
+		proxy_ask(&p, &s[i], f, 5, true);
+		wire_turn(&p.w, 3);
+		assert_true(arena_memory() + buf_memory() < limit);
+	}
+	for (i = 0; i < 90; i++) {
+		kept += !s[i].status;
+		assert_true(!s[i].status || (s[i].status == 503 && strstr(s[i].head, "details=\"no-memory\"")));
+	}
+	assert_true(kept > 20 && kept < 90);
+	p.w.silent = false;
+	for (i = 0; i < 90; i++) {
+		if (s[i].stream)
+			h2_reset(s[i].stream, H2_ERR_CANCEL, FAULT_CLIENT_RESET);
+	}
+	WIRE_UNTIL(&p.w, !p.worker.exchanges);
+	proxy_ask(&p, &s[0], f, 5, true);
+	WIRE_UNTIL(&p.w, s[0].what & H2_CLOSED);
+	assert_int_equal(s[0].status, 200);
+	buf_memory_limit(0);
+	proxy_end(&p);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(one_word_everywhere), cmocka_unit_test(nothing_is_accepted_that_is_not_kept) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(one_word_everywhere), cmocka_unit_test(nothing_is_accepted_that_is_not_kept),
+		cmocka_unit_test(heads_fill_the_memory) };
 	int failed;
 
 	snprintf(log_path, sizeof(log_path), "/tmp/firebreak-refuse-%d.log", (int)getpid());

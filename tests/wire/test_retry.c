@@ -187,11 +187,40 @@ static void an_answer_that_began_is_not_begun_again(void **state)
 	proxy_end(&p);
 }
 
+/* Two fields of ours behind as many as there was room for: each octet of both. */
+static void fields_are_added_behind_any_number(void **state)
+{
+	struct h2_field f[40];
+	struct proxy p;
+	struct seen s;
+	size_t n, i;
+
+	for (n = 1; n <= 40; n++) {
+		proxy_start_two(&p, FEATURE);
+		p.w.silent = true;
+		ask(&p, &s, "GET", NULL, true);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		break_off(&p, 0, REFUSED);
+		WIRE_UNTIL(&p.w, p.w.count == 2);
+		f[0] = wire_field(":status", "200");
+		for (i = 1; i < n; i++)
+			f[i] = wire_field("x-n", "v");
+		h2_respond(p.w.served[1].stream, f, n, true);
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(s.status, 200);
+		assert_int_equal(s.fields, n + 2);
+		assert_non_null(strstr(s.head, "\ndate: "));
+		assert_non_null(strstr(s.head, "\nproxy-status: firebreak; next-hop=\"a\"; details=\"upstream-refused\"\n"));
+		proxy_end(&p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(tries_and_budget_end_it),
 		cmocka_unit_test(a_body_is_repeated_whole_or_not_at_all), cmocka_unit_test(an_answer_that_began_is_not_begun_again),
+		cmocka_unit_test(fields_are_added_behind_any_number),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -335,6 +335,8 @@ static void full_output_is_the_endpoints(void **state)
 	wire_get(&p.w, &s, "POST", "/", true);
 	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
 	h2_close(link_of(&p), FAULT_OUTPUT_FULL);
+	close(p.w.raw);
+	p.w.raw = -1; /* it may be connected to again, to see whether it is there */
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.status, 502);
 	proxy_end(&p);
@@ -359,6 +361,27 @@ static void head_beyond_the_limit(void **state)
 		assert_int_equal(s.status, 502);
 		proxy_end(&p);
 	}
+}
+
+/* Nor is a part of an interim one: no early hints are better than some of them. */
+static void interim_beyond_the_limit(void **state)
+{
+	uint8_t head[5 + 300 * 4] = { 8, 3, '1', '0', '3' };
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len, i;
+
+	for (i = 0; i < 300; i++)
+		memcpy(head + 5 + 4 * i, "\0\1x", 4);
+	proxy_start(&p, "", true);
+	wire_get(&p.w, &s, "POST", "/", true);
+	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+	raw_frame(&p.w, 1, 4, id, head, sizeof(head));
+	raw_frame(&p.w, 1, 5, id, ok, sizeof(ok));
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_false(s.what & H2_INTERIM);
+	assert_int_equal(s.status, 502);
+	proxy_end(&p);
 }
 
 /* What is taken can also be sent on, where the limit was raised above the codec's own. */
@@ -493,6 +516,45 @@ static void tiny_messages_of_one_stream(void **state)
 	wire_end(&w);
 }
 
+/* Resets of a stream that is over. */
+static void resets_of_what_is_over(void **state)
+{
+	static const uint8_t cancel[4] = { 0, 0, 0, 8 };
+	struct seen s;
+	struct wire w;
+	int i;
+
+	open_many(&w, &s, 1);
+	raw_frame(&w, 3, 0, 1, cancel, sizeof(cancel));
+	WIRE_UNTIL(&w, s.what & H2_CLOSED);
+	for (i = 0; i < 1000; i++)
+		raw_frame(&w, 3, 0, 1, cancel, sizeof(cancel));
+	WIRE_UNTIL(&w, !w.up);
+	assert_int_equal(w.up_fault, FAULT_UPSTREAM_PROTOCOL);
+	wire_end(&w);
+}
+
+/* ... but not those that cross ours. */
+static void resets_that_cross(void **state)
+{
+	static const uint8_t no_error[4];
+	struct seen s;
+	struct wire w;
+	uint32_t i;
+
+	open_many(&w, &s, 0);
+	for (i = 0; i < 1000; i++) {
+		request(&w, &s);
+		wire_turn(&w, 1);
+		h2_reset(s.stream, H2_ERR_CANCEL, FAULT_CLIENT_GONE);
+		WIRE_UNTIL(&w, s.what & H2_CLOSED);
+		raw_frame(&w, 3, 0, 2 * i + 1, no_error, sizeof(no_error));
+		wire_turn(&w, 1);
+		assert_non_null(w.up);
+	}
+	wire_end(&w);
+}
+
 /* Gives back every DATA frame in `parts`, for the stream and for the connection. */
 static size_t take_upload(struct wire *w, uint32_t parts)
 {
@@ -553,10 +615,11 @@ int main(void)
 		cmocka_unit_test(unsaid_request_is_unprocessed),
 		cmocka_unit_test(refused_after_an_answer), cmocka_unit_test(refused_unread),
 		cmocka_unit_test(no_memory_is_no_refusal), cmocka_unit_test(full_output_is_the_endpoints),
-		cmocka_unit_test(head_beyond_the_limit), cmocka_unit_test(head_within_the_limit),
+		cmocka_unit_test(head_beyond_the_limit), cmocka_unit_test(interim_beyond_the_limit), cmocka_unit_test(head_within_the_limit),
 		cmocka_unit_test(cut_behind_a_waiting_head),
 		cmocka_unit_test(heads_of_many_streams), cmocka_unit_test(tiny_messages_of_many_streams),
-		cmocka_unit_test(tiny_messages_of_one_stream), cmocka_unit_test(upload_given_back_in_parts),
+		cmocka_unit_test(tiny_messages_of_one_stream), cmocka_unit_test(resets_of_what_is_over),
+		cmocka_unit_test(resets_that_cross), cmocka_unit_test(upload_given_back_in_parts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -350,8 +350,6 @@ class Conversation:
             self.spawn(self._events, r, int(what[1]))
         elif what[0] == "early":
             pass
-        elif what[0] == "cookies":
-            self.respond(r, 200, [("set-cookie", "a=1"), ("set-cookie", "b=2"), ("connection", "close"), ("keep-alive", "5")], b"cookies")
         else:
             self.respond(r, 200, [("content-type", "text/plain"), ("date", "Mon, 01 Jan 2024 00:00:00 GMT")], b"hello from %s\n" % self.b.name.encode())
 

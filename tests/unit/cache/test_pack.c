@@ -45,7 +45,7 @@ static struct cache_entry *make(const struct h2_field *field, size_t n, const vo
 	struct cache_entry *e;
 
 	assert_true(buf_append(&body, text, len));
-	assert_true(cache_draft(&d, 200, field, n, &body, MAX));
+	assert_true(cache_draft(&d, 200, field, n, &body, SIZE_MAX));
 	e = cache_entry_create(&d, key, NOW);
 	assert_non_null(e);
 	assert_int_equal(e->digest, cache_entry_digest(e));
@@ -355,6 +355,40 @@ static void forged_fields(void **state)
 	free(e);
 }
 
+/* More or longer fields than any limits can let through are none of ours, whatever else
+ * is right. */
+static void too_many_fields(void **state)
+{
+	enum { MOST = 10000, OCTETS = 1 << 20 };
+	static uint8_t text[OCTETS];
+	struct h2_field *many = calloc(MOST + 1, sizeof(*many)), *field;
+	struct cache_entry *e, *out;
+	size_t n, i, count;
+	uint8_t *value;
+	bool junk, more;
+
+	assert_non_null(many);
+	memset(text, 'v', sizeof(text));
+	for (i = 0; i <= MOST; i++)
+		many[i] = (struct h2_field)FIELD("x", "");
+	for (i = 0; i < 4; i++) {
+		struct h2_field one = { .name = (const uint8_t *)"x", .name_len = 1, .value = text, .value_len = OCTETS - 7 + i % 2 };
+
+		more = i % 2;
+		field = i < 2 ? many : &one;
+		count = i < 2 ? MOST + i : 1;
+		e = make(field, count, "", 0, &key_a);
+		value = cache_pack(packer, e, &n);
+		out = cache_unpack(packer, value, n, &key_a, SIZE_MAX, &junk);
+		assert_int_equal(out == NULL, more);
+		assert_int_equal(junk, more);
+		free(out);
+		free(value);
+		free(e);
+	}
+	free(many);
+}
+
 static void age_decides(void **state)
 {
 	struct cache_entry *e = make(usual, USUAL, "x", 1, &key_a); /* max-age=5, stale-if-error=600, age: 3 */
@@ -427,7 +461,7 @@ int main(void)
 		cmocka_unit_test(another_keys_value_is_junk), cmocka_unit_test(content_beyond_the_limit_is_junk),
 		cmocka_unit_test(every_flipped_bit_is_noticed),
 		cmocka_unit_test(forged_heads),
-		cmocka_unit_test(forged_fields),
+		cmocka_unit_test(forged_fields), cmocka_unit_test(too_many_fields),
 		cmocka_unit_test(age_decides),
 		cmocka_unit_test(memory_is_bounded_and_forgets_the_oldest),
 	};

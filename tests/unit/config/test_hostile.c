@@ -106,6 +106,8 @@ static void bombs(void **state)
 	refused_repeated("tiers: ", "[", 100000, "", "nested too deeply");
 	refused_repeated("tiers: ", "{a: ", 100000, "", "nested too deeply");
 	refused_repeated("", "- ", 100000, "", "nested too deeply");
+	refused_repeated("", "%", 100000, "", "a directive");
+	refused_repeated("", "%YAML 1.2\n", 50000, "", "");
 	refused_repeated("tiers: [", "a,", 200000, "]", "too many values");
 	refused_repeated("? ", "? ", 1000, "a", "");
 	assert_true(peak_kib() - before < 96 * 1024);

@@ -343,8 +343,12 @@ static void a_reload_keeps_overrides_and_states_by_name(void **state)
 	assert_int_equal(published().dc.endpoint_state[2], DC_DOWN); /* datacenter a */
 	assert_int_equal(published().degrade.mode, 1);
 	net_loop_turn(loop, 0);
-	assert_int_equal(test_confs, 1); /* the old one is gone */
+	assert_int_equal(test_confs, 2); /* in force, and the one before */
+	assert_int_equal(ctl_conf_before(ctl)->generation, 1);
 	ctl_configure(ctl, test_conf(dir));
+	net_loop_turn(loop, 0);
+	assert_int_equal(test_confs, 2);
+	assert_int_equal(ctl_conf_before(ctl)->generation, 2);
 	assert_int_equal(published().degrade.word[3], DEGRADE_OFF); /* shop's slept */
 }
 

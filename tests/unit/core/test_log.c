@@ -58,7 +58,6 @@ static void limit_files(rlim_t most)
  * begins a line of its own. */
 static void test_full_disk(void **state)
 {
-	uint64_t before = log_dropped();
 	char *text, *line;
 	int i;
 
@@ -67,7 +66,8 @@ static void test_full_disk(void **state)
 	for (i = 0; i < 20; i++)
 		log_event(LOG_LEVEL_ERROR, "lost", "padding", "0123456789012345678901234567890123456789", NULL);
 	log_flush();
-	assert_true(log_dropped() > before);
+	assert_true(log_dropped() > 0);
+	assert_int_equal(log_dropped(), 0); /* told once: who adds it up outlives us */
 	limit_files(RLIM_INFINITY);
 	log_event(LOG_LEVEL_ERROR, "again", NULL);
 	log_flush();
@@ -82,7 +82,6 @@ static void test_full_disk(void **state)
 /* A standard stream that is a pipe nobody reads, and blocking: others have it too. */
 static void test_stuck_pipe(void **state)
 {
-	uint64_t before = log_dropped();
 	int pipes[2], saved, i;
 
 	assert_int_equal(pipe(pipes), 0);
@@ -99,7 +98,8 @@ static void test_stuck_pipe(void **state)
 	close(saved);
 	close(pipes[0]);
 	close(pipes[1]);
-	assert_true(log_dropped() > before);
+	assert_true(log_dropped() > 0);
+	assert_int_equal(log_dropped(), 0); /* told once: who adds it up outlives us */
 }
 
 static void test_configure(void **state)

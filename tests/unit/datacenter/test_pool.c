@@ -2,7 +2,7 @@
 /* The worker's pool against peers on loopback sockets. */
 #include "peer.h"
 
-#include "firebreak/dc_pool.h"
+#include "../../../src/datacenter/pool.h"
 
 static struct world w, w2;
 static struct board_live live;
@@ -406,6 +406,39 @@ static void slow_is_not_silent(void **state)
 	assert_int_equal(part.endpoint[0].silences, 0);
 }
 
+/* A connection that answers PING but no request gets no more of them; one that has
+ * answered others meanwhile does. */
+static void wedged_link_is_left(void **state)
+{
+	struct ask a, b, c;
+
+	begin(1);
+	peer[0].mode = PEER_HOLD;
+	start();
+	ask(&a, 1);
+	ask(&b, 1);
+	WAIT_FOR(peer[0].holding == 2);
+	assert_int_equal(peer[0].accepted, 1);
+	peer[0].mode = PEER_ANSWER;
+	ask(&c, 1);
+	WAIT_FOR(c.done);
+	dc_pool_unanswered(a.stream); /* c was answered after a was sent */
+	ask(&c, 1);
+	WAIT_FOR(c.done);
+	assert_int_equal(peer[0].accepted, 1);
+	peer[0].mode = PEER_HOLD;
+	ask(&c, 1);
+	WAIT_FOR(peer[0].holding == 3);
+	dc_pool_unanswered(c.stream);
+	peer[0].mode = PEER_ANSWER;
+	one_answered(1, 0);
+	assert_int_equal(peer[0].accepted, 2);
+	peer_answer_held(&peer[0]); /* what it still had is not lost */
+	WAIT_FOR(a.done && b.done && c.done);
+	assert_int_equal(a.status, 200);
+	assert_int_equal(c.status, 200);
+}
+
 static void silent_when_idle(void **state)
 {
 	begin(1);
@@ -557,6 +590,7 @@ static void control_is_believed(void **state)
 
 static void reconfigured(void **state)
 {
+	struct dc_local knew;
 	struct ask a, b;
 
 	begin(2);
@@ -578,8 +612,12 @@ static void reconfigured(void **state)
 	peer_begin(&peer[2]);
 	w2.ep[0].address = peer[1].address;
 	w2.ep[1].address = peer[2].address;
+	knew = pool->local;
+	assert_true(knew.learned[1] && knew.latency[1] > 0);
 	dc_pool_reconfigure(pool, &w2.conf, &part);
 	memset(&w, 0x55, sizeof(w)); /* the old one is gone */
+	assert_true(pool->local.latency[0] == knew.latency[1]); /* b is the first now */
+	assert_true(pool->local.learned[0] == knew.learned[1]);
 	one_answered(1, 0);
 	assert_int_equal(peer[1].accepted, 1); /* on the session it had */
 	assert_int_equal(ask_tried(&b, 1, 1), FAULT_NONE);
@@ -680,7 +718,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(answers), T(multiplexes), T(spares_are_warm), T(refused_goes_elsewhere), T(killed_in_flight),
-		T(fails_over_at_once), T(silent_from_the_start), T(silent_under_load), T(slow_is_not_silent),
+		T(fails_over_at_once), T(silent_from_the_start), T(silent_under_load), T(slow_is_not_silent), T(wedged_link_is_left),
 		T(silence_spares_what_has_begun), T(silence_ends_what_has_begun_in_time),
 		T(silent_when_idle), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
 		T(nonsense_is_a_fault), T(board_decides), T(control_is_believed), T(reconfigured), T(names_resolve),

@@ -532,6 +532,34 @@ static void key_updates_are_answered_but_bounded(void **state)
 	rig_finish(&r);
 }
 
+/* Octet by octet, so that no read sees the head at once. */
+static void hello_ends(const unsigned char head[9], bool closes)
+{
+	struct rig r;
+	int i;
+
+	rig_init(&r, test_server("ecdsa", NULL, key_a), true);
+	for (i = 0; i < 9 && !r.end.closes; i++) {
+		assert_int_equal(write(r.fd, head + i, 1), 1);
+		net_loop_turn(r.loop, 5);
+	}
+	if (closes) {
+		TURN_UNTIL(r.loop, r.end.closes);
+		assert_int_equal(r.end.fault, FAULT_TLS_HANDSHAKE);
+	} else {
+		assert_int_equal(r.end.closes, 0);
+	}
+	rig_finish(&r);
+}
+
+static void long_hellos_end_with_their_head(void **state)
+{
+	hello_ends((const unsigned char[9]){ 0x16, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb }, false);
+	hello_ends((const unsigned char[9]){ 0x16, 3, 1, 0x40, 0x00, 1, 0, 0x41, 0x00 }, true);
+	hello_ends((const unsigned char[9]){ 0x16, 3, 1, 0x40, 0x00, 1, 1, 0x00, 0x00 }, true);
+	hello_ends((const unsigned char[9]){ 0x16, 3, 1, 0x00, 0x03, 1, 0, 0x00, 0x16 }, true); /* hides it in the next record */
+}
+
 /* Those that ask for no answer are work all the same, also between useful octets. */
 static void unanswered_key_updates_are_bounded(void **state)
 {
@@ -585,6 +613,7 @@ int main(void)
 		cmocka_unit_test(ends_and_cuts),
 		cmocka_unit_test(key_updates_are_answered_but_bounded),
 		cmocka_unit_test(unanswered_key_updates_are_bounded),
+		cmocka_unit_test(long_hellos_end_with_their_head),
 		cmocka_unit_test(renegotiation_is_refused),
 	};
 

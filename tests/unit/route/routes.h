@@ -74,7 +74,7 @@ static inline bool routes_compile(struct routes *r)
 static inline struct route_hit routes_match(const struct routes *r, const char *method, const char *host, const char *path)
 {
 	size_t len = strlen(path), host_len = strcmp(host, "-") == 0 ? 0 : strlen(host);
-	char *tight = malloc(len ? len : 1), *tight_host = malloc(host_len ? host_len : 1), *tight_method = malloc(strlen(method));
+	char *tight = malloc(len ? len : 1), *tight_host = calloc(1, host_len ? host_len : 1), *tight_method = malloc(strlen(method));
 	struct route_hit hit;
 
 	memcpy(tight, path, len);

@@ -99,6 +99,10 @@ static void merge_sums_and_restart_keeps_counters(void **state)
 	assert_int_equal(b.scalar[TM_TURNS], 6);
 	assert_int_equal(b.scalar[TM_DOWNSTREAM_OPEN], 0);
 	assert_int_equal(b.latency[1].count, 2);
+	tm_forget_names(&b);
+	assert_int_equal(b.exchange[1][TM_STALE][CONF_MAX_DATACENTERS], 0);
+	assert_int_equal(b.latency[1].count, 0);
+	assert_int_equal(b.fault[FAULT_IDLE_TIMEOUT], 4);
 }
 
 static void remap_follows_names(void **state)
