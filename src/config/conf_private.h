@@ -13,6 +13,7 @@
 #include "firebreak/suggest.h"
 
 #define CONF_FILE_MAX  (1u << 20) /* octets of a file; libfyaml may take 200 times as much for a hostile one */
+#define CONF_OPEN_MAX  1000       /* brackets not closed yet, in text and comments as well */
 #define CONF_DEPTH_MAX 12         /* nested lists and mappings; the schema needs 6 */
 #define CONF_NODES_MAX 100000
 #define CONF_KEYS_MAX  1000 /* of one mapping: looking for one is linear */
