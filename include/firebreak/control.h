@@ -70,8 +70,9 @@ const struct ctl_override *ctl_overrides(const struct ctl *c, size_t *n);
  * lesser tier; core feature off; last datacenter drained) needs force; so does one
  * that cannot be kept on disk. */
 const char *ctl_override_set(struct ctl *c, const struct ctl_override *o, bool force);
-/* NULL: done; else why not. */
-const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *subject, const char *author);
+/* NULL: nothing is set for it any more, or (*was_set false) nothing was; else why not. A
+ * name that is neither set nor in the configuration is an error. */
+const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *subject, const char *author, bool *was_set);
 
 /* What kind of no the last sentence was. */
 enum ctl_refusal { CTL_OK, CTL_INVALID, CTL_UNKNOWN, CTL_UNSAFE, CTL_FULL, CTL_NOT_KEPT };

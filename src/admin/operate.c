@@ -126,12 +126,13 @@ static void done(struct admin *a, struct evhttp_request *req, json_t *override)
 
 static void clear(struct admin *a, struct evhttp_request *req, enum ctl_kind kind, const char *name, const char *author)
 {
-	const char *why = ctl_override_clear(a->ctl, kind, name, author);
+	bool was_set;
+	const char *why = ctl_override_clear(a->ctl, kind, name, author, &was_set);
 
 	if (why)
 		reply_problem(req, status_of(ctl_refusal(a->ctl)), why);
 	else
-		done(a, req, NULL);
+		reply_json(req, 200, json_pack("{sI sb}", "live_version", (json_int_t)ctl_live(a->ctl)->version, "was_set", was_set));
 }
 
 static json_t *read_body(struct evhttp_request *req)

@@ -10,7 +10,8 @@
 
 #include "firebreak/yaml.h"
 
-#define CONF_DEPTH_MAX 12 /* nested lists and mappings; the schema needs 6 */
+#define CONF_OPEN_MAX  1000 /* brackets not closed yet, in text and comments as well */
+#define CONF_DEPTH_MAX 12   /* nested lists and mappings; the schema needs 6 */
 #define CONF_NODES_MAX 100000
 #define CONF_KEYS_MAX  1000 /* of one mapping: looking for one is linear */
 #define CONF_LIST_MAX  4096 /* routes over all features; CIDRs of headers.trusted */

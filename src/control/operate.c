@@ -138,15 +138,20 @@ static void drop(struct ctl *c, struct ctl_override *o, const char *action, cons
 	record(c, action, &gone, author, false);
 }
 
-const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *subject, const char *author)
+const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *subject, const char *author, bool *was_set)
 {
 	struct ctl_override *o = overrides_find(&c->overrides, kind, subject);
+	char text[OVERRIDE_WHY];
+	const char *why;
+
+	*was_set = o != NULL;
 
 	if (!author[strspn(author, " ")])
 		return refuse(c, CTL_INVALID, "clearing an override needs an author");
-	if (!o)
-		return refuse(c, CTL_UNKNOWN, "nothing is set for it here: it is automatic, or there is no such name");
-	drop(c, o, "clear", author);
+	if (!o && (why = override_check_subject(kind, subject, c->conf, text)))
+		return refuse(c, CTL_UNKNOWN, why);
+	if (o)
+		drop(c, o, "clear", author);
 	c->refusal = CTL_OK;
 	return NULL;
 }

@@ -109,23 +109,34 @@ static enum degrade_word parse_word(const char *word)
 	return DEGRADE_AUTO;
 }
 
+const char *override_check_subject(enum ctl_kind kind, const char *subject, const struct conf *c, char why[OVERRIDE_WHY])
+{
+	switch (kind) {
+	case CTL_MODE:
+		return NULL; /* there is but one */
+	case CTL_FEATURE:
+		return find(c, feature_name, subject) < 0 ? unknown(c, "feature", feature_name, subject, why) : NULL;
+	case CTL_DRAIN:
+		return find(c, datacenter_name, subject) < 0 ? unknown(c, "datacenter", datacenter_name, subject, why) : NULL;
+	}
+	return "this is no kind of override";
+}
+
 const char *override_check_names(const struct ctl_override *o, const struct conf *c, char why[OVERRIDE_WHY])
 {
-	switch (o->kind) {
-	case CTL_MODE:
+	const char *no_subject = override_check_subject(o->kind, o->subject, c, why);
+
+	if (no_subject)
+		return no_subject;
+	if (o->kind == CTL_MODE)
 		return find(c, mode_name, o->value) < 0 ? unknown(c, "mode", mode_name, o->value, why) : NULL;
-	case CTL_FEATURE:
-		if (find(c, feature_name, o->subject) < 0)
-			return unknown(c, "feature", feature_name, o->subject, why);
+	if (o->kind == CTL_FEATURE) {
 		if (parse_word(o->value) == DEGRADE_AUTO)
 			return "a feature can be on, stale-only, off or share";
 		if (parse_word(o->value) == DEGRADE_SHARE && o->share > DEGRADE_FULL)
 			return "a share is between 0% and 100%";
-		return NULL;
-	case CTL_DRAIN:
-		return find(c, datacenter_name, o->subject) < 0 ? unknown(c, "datacenter", datacenter_name, o->subject, why) : NULL;
 	}
-	return "this is no kind of override";
+	return NULL;
 }
 
 struct ctl_override *overrides_find(struct overrides *all, enum ctl_kind kind, const char *subject)

@@ -20,6 +20,8 @@ const char *override_kind_word(enum ctl_kind kind);
 bool override_kind_parse(const char *word, enum ctl_kind *kind);
 /* Author, reason, text and times that make sense at `wall`. NULL, or why not. */
 const char *override_check_form(const struct ctl_override *o, int64_t wall, uint32_t max_s);
+/* The subject alone; anything is one of CTL_MODE. */
+const char *override_check_subject(enum ctl_kind kind, const char *subject, const struct conf *c, char why[OVERRIDE_WHY]);
 /* Subject and value are names this configuration knows, a value that fits the kind.
  * NULL, or why not, perhaps in `why`. */
 const char *override_check_names(const struct ctl_override *o, const struct conf *c, char why[OVERRIDE_WHY]);

@@ -240,6 +240,8 @@ static int change(const struct options *o, const char *method, const char *path,
 	}
 	said = json_loads(answer.body, 0, NULL);
 	version = json_integer_value(json_object_get(said, "live_version"));
+	if (json_is_false(json_object_get(said, "was_set")))
+		fputs("nothing was set: it is automatic\n", o->json ? stderr : stdout);
 	if (o->json)
 		puts(answer.body);
 	free(answer.body);

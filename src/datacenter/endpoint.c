@@ -313,8 +313,6 @@ static void on_closed(void *owner, enum fault fault)
 	} else {
 		endpoint_count(ep);
 	}
-	/* This runs after the turn's pump: streams that failed over wait for the next. */
-	net_loop_again(p->loop);
 	pool_reap(p);
 }
 

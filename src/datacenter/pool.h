@@ -27,6 +27,7 @@ struct link {
 	int64_t idle_since; /* 0: it has streams */
 	uint8_t patience;   /* PINGs answered since the last new request: the next waits longer */
 	uint8_t ticks;      /* checks that saw the pending PING: our own stalls are not the peer's */
+	uint8_t obstructed; /* checks in a row that saw it so: what ends it may wait to be read */
 	bool proven;        /* it has answered a PING */
 	bool doubted;       /* its PING is overdue, not yet out of time */
 	bool leaving;       /* takes no new streams */

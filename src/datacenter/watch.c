@@ -120,7 +120,8 @@ static bool check_link(struct link *l, int64_t now)
 
 	if (!h2_session_open(l->h2))
 		return !l->judged; /* net keeps the deadline of connecting */
-	if (obstructed(l, now)) {
+	l->obstructed = obstructed(l, now) ? (uint8_t)(l->obstructed + 1) : 0;
+	if (l->obstructed >= TICKS) {
 		h2_close(l->h2, FAULT_UPSTREAM_PROTOCOL);
 		return false;
 	}
@@ -134,7 +135,7 @@ static bool check_link(struct link *l, int64_t now)
 		if (now - larger(h2_session_heard(l->h2), l->asked) >= patience(l) ||
 		    (l->ep->proving && l->pinged < l->ep->failed_at))
 			link_ping(l);
-		return h2_session_streams(l->h2) || h2_ping_pending(l->h2);
+		return h2_session_streams(l->h2) || h2_ping_pending(l->h2) || l->obstructed;
 	}
 	unheard = now - larger(pending, h2_session_heard(l->h2));
 	if (l->ticks < 100)

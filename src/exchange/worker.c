@@ -142,6 +142,14 @@ static void read_board(struct worker *w)
 
 /* ---- the turn ---- */
 
+void worker_pump(struct worker *w)
+{
+	h2_pump_all(&w->down);
+	dc_pool_pump(w->pool);
+	if (!list_empty(&w->down.woken)) /* what left upstream earned a client its window */
+		net_loop_again(w->loop);
+}
+
 static void on_turn(void *arg)
 {
 	struct worker *w = arg;
@@ -150,8 +158,7 @@ static void on_turn(void *arg)
 	int64_t busy;
 
 	read_board(w);
-	h2_pump_all(&w->down);
-	dc_pool_pump(w->pool);
+	worker_pump(w);
 	downstream_shed(w);
 	w->evicted = 0;
 	if (w->rds)

@@ -100,6 +100,8 @@ struct worker {
 };
 
 uint64_t worker_random(struct worker *w);
+/* What the turn gathered leaves, on both sides. */
+void worker_pump(struct worker *w);
 
 /* One client connection. owned by: its session (as owner); freed by: on_closed */
 struct downstream {

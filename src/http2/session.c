@@ -246,8 +246,7 @@ static enum fault translate(const struct h2_session *s, enum fault f)
 static void on_closed(void *user, enum fault fault)
 {
 	struct h2_session *s = user;
-	struct h2_context *ctx = s->ctx;
-	struct net_loop *loop = ctx->loop; /* the owner may end the context with its last session */
+	struct h2_context *ctx = s->ctx; /* the owner may end it with its last session */
 
 	fault = translate(s, fault);
 	s->closing = true;
@@ -275,9 +274,6 @@ static void on_closed(void *user, enum fault fault)
 	free(s->guard.reset_id);
 	s->magic = 0;
 	free(s);
-	/* The turn's pump is over; what our streams' handlers woke must not wait for the
-	 * next event. */
-	net_loop_again(loop);
 }
 
 static const struct net_handler handler = { on_open, on_bytes, on_eof, on_drained, on_closed };

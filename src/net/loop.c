@@ -67,10 +67,12 @@ static void reap(struct net_loop *loop)
 	struct net_reap *item;
 	struct list *node;
 
-	/* What dies may close others: they die in the same sweep. */
+	/* What dies may close others: they die in the same sweep. It may also wake sessions,
+	 * and the hook that would let them write is over. */
 	while ((node = list_pop(&loop->dying))) {
 		item = list_entry(node, struct net_reap, node);
 		item->free(item);
+		loop->again = true;
 	}
 }
 

@@ -112,6 +112,19 @@ static void why_openssl(char *why, const char *what, const char *file)
 	ERR_clear_error();
 }
 
+/* Of a file that is no PEM, or one of something else, OpenSSL says no more than "PEM lib". */
+static void why_pem(char *why, const char *what, const char *file, const char *expected)
+{
+	int reason = ERR_GET_REASON(ERR_peek_last_error());
+
+	if (reason == ERR_R_PEM_LIB || reason == X509_R_NO_CERTIFICATE_OR_CRL_FOUND) {
+		snprintf(why, WHY, "%s %s: expected PEM, with -----BEGIN %s", what, file, expected);
+		ERR_clear_error();
+	} else {
+		why_openssl(why, what, file);
+	}
+}
+
 /* OpenSSL reports a missing file as the last but one of its errors; ask the system. */
 static bool readable(const char *file, const char *what, char *why)
 {
@@ -140,11 +153,11 @@ static bool use_pair(SSL_CTX *ctx, const char *certificate, const char *key, cha
 	if (!readable(certificate, "certificate", why) || !readable(key, "key", why))
 		return false;
 	if (SSL_CTX_use_certificate_chain_file(ctx, certificate) != 1) {
-		why_openssl(why, "certificate", certificate);
+		why_pem(why, "certificate", certificate, "CERTIFICATE-----");
 		return false;
 	}
 	if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 && ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
-		why_openssl(why, "key", key);
+		why_pem(why, "key", key, "PRIVATE KEY----- and no pass phrase");
 		return false;
 	}
 	if (SSL_CTX_check_private_key(ctx) != 1) {
@@ -257,7 +270,7 @@ struct net_tls *net_tls_client(const char *ca, bool verify, bool alpn, char *why
 		return NULL;
 	}
 	if ((ca ? SSL_CTX_load_verify_file(t->ctx, ca) : SSL_CTX_set_default_verify_paths(t->ctx)) != 1) {
-		why_openssl(why, "CA file", ca);
+		why_pem(why, "CA file", ca ? ca : "of the system", "CERTIFICATE-----");
 		net_tls_put(t);
 		return NULL;
 	}

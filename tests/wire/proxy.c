@@ -15,8 +15,7 @@ static void hook(void *arg)
 
 	h2_pump_all(&p->w.client);
 	h2_pump_all(&p->w.server);
-	h2_pump_all(&p->worker.down);
-	dc_pool_pump(p->worker.pool);
+	worker_pump(&p->worker);
 }
 
 static void on_accept(void *user, struct net_accepted a)

@@ -2,6 +2,8 @@
 /* The whole request path with scripted ends: what goes wrong between two sessions. */
 #include "proxy.h"
 
+#include "../../src/net/net_private.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -123,6 +125,37 @@ static void tunnel_taken_back(void **state)
 	h2_reset(s.stream, H2_ERR_NO_ERROR, FAULT_NONE);
 	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_CLOSED);
 	WIRE_UNTIL(&p.w, !p.worker.exchanges);
+	proxy_end(&p);
+}
+
+/* The next turn does not wait for an event while somebody on either side wants to write. */
+static void nobody_is_left_waiting(void *arg)
+{
+	struct proxy *p = arg;
+
+	p->hook(p);
+	if (!list_empty(&p->worker.down.woken))
+		assert_true(p->w.loop->again);
+}
+
+/* What the backend's side sends gives the client its window back at once, also when the
+ * backend, whose own window is large, has nothing to say to it. */
+static void upload_does_not_wait(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	proxy_start(&p, "", false);
+	p.w.limits.stream_window = p.w.limits.connection_window = 16 << 20;
+	p.w.silent = true;
+	net_loop_hook(p.w.loop, nobody_is_left_waiting, &p);
+	wire_get(&p.w, &s, "POST", "/", false);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	proxy_write(s.stream, 1 << 20, true);
+	WIRE_UNTIL(&p.w, p.w.served[0].body == 1 << 20);
+	h2_respond(p.w.served[0].stream, proxy_ok, 1, true);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
 	proxy_end(&p);
 }
 
@@ -304,7 +337,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(get_passes), cmocka_unit_test(replay_is_whole), cmocka_unit_test(interim_outlives_its_attempt),
-		cmocka_unit_test(tunnel_closes_half), cmocka_unit_test(tunnel_taken_back), cmocka_unit_test(forwarded_for_is_kept_whole),
+		cmocka_unit_test(tunnel_closes_half), cmocka_unit_test(tunnel_taken_back), cmocka_unit_test(upload_does_not_wait), cmocka_unit_test(forwarded_for_is_kept_whole),
 		cmocka_unit_test(refused_head_has_no_body), cmocka_unit_test(mapped_addresses_are_many),
 		cmocka_unit_test(reload_between_attempts), cmocka_unit_test(shared_state_is_what_all_would_get),
 	};

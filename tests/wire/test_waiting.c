@@ -272,13 +272,46 @@ static void events_for_hours(void **state)
 	proxy_end(&p);
 }
 
+/* We stood still for longer than a head may take, and the rest of it has come meanwhile. */
+static void a_pause_of_ours_is_not_the_endpoints(void **state)
+{
+	static const uint8_t ok = 0x88, rest[] = { 0, 1, 'x', 1, 'y' };
+	struct proxy p;
+	struct seen s;
+	uint32_t id, len;
+	int i;
+
+	clock_fake(now, now);
+	proxy_start(&p, "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 60s\n", true);
+	wire_get(&p.w, &s, "POST", "/", true);
+	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+	raw_frame(&p.w, 1, 1, id, &ok, 1);
+	pass_time(&p, CLOCK_MS);
+	raw_frame(&p.w, 9, 4, id, rest, sizeof(rest));
+	pass_time(&p, 30 * CLOCK_SEC);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
+
+	/* The rest does not come. */
+	p.w.have = 0;
+	wire_get(&p.w, &s, "POST", "/", true);
+	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
+	raw_frame(&p.w, 1, 1, id, &ok, 1);
+	pass_time(&p, CLOCK_MS);
+	pass_time(&p, 30 * CLOCK_SEC);
+	for (i = 0; i < 3; i++)
+		pass_time(&p, 10 * CLOCK_MS);
+	assert_int_equal(s.status, 502);
+	proxy_end(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(too_large_while_looking), cmocka_unit_test(client_leaves_while_looking),
 		cmocka_unit_test(attempt_after_a_long_look), cmocka_unit_test(words_follow_their_feature),
 		cmocka_unit_test(words_of_a_feature_that_is_gone), cmocka_unit_test(endpoints_are_others),
-		cmocka_unit_test(events_for_hours),
+		cmocka_unit_test(events_for_hours), cmocka_unit_test(a_pause_of_ours_is_not_the_endpoints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

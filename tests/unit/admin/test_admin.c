@@ -390,7 +390,10 @@ static void setting_and_clearing(void **state)
 	assert_true(json_number_value(json_object_get(json_array_get(j, 1), "share")) == 0.25);
 	json_decref(j);
 	assert_int_equal(ask("DELETE", "/api/v1/mode?author=l%65e", "localhost", BEARER, ""), 200);
-	assert_int_equal(ask("DELETE", "/api/v1/mode", "localhost", BEARER, ""), 404);
+	assert_non_null(strstr(answer, "\"was_set\": true"));
+	assert_int_equal(ask("DELETE", "/api/v1/mode", "localhost", BEARER, ""), 200);
+	assert_non_null(strstr(answer, "\"was_set\": false"));
+	assert_int_equal(ask("DELETE", "/api/v1/features/moon", "localhost", BEARER, ""), 404);
 	assert_int_equal(put("/api/v1/features/shop", "{\"state\":\"auto\"}"), 200);
 	assert_int_equal(ask("DELETE", "/api/v1/datacenters/a/drain", "localhost", BEARER, ""), 200);
 	assert_int_equal(get("/api/v1/overrides"), 200);
@@ -473,7 +476,7 @@ static void nothing_hides_behind_a_delete(void **state)
 	int n = snprintf(request, sizeof(request), "DELETE /api/v1/mode HTTP/1.1\r\nHost: localhost\r\n" BEARER "Content-Length: %zu\r\n\r\n%s",
 			 sizeof(hidden) - 1, hidden);
 
-	assert_int_equal(raw(request, (size_t)n), 404);
+	assert_int_equal(raw(request, (size_t)n), 200);
 	assert_null(strstr(answer + 9, "HTTP/1.1 200"));
 	assert_true(mode_is("normal"));
 }
@@ -600,7 +603,11 @@ static void command_says_why_not(void **state)
 	run_expect("feature shop stale --for 30m --reason r", 64, "did you mean \"stale-only\"?");
 	run_expect("feature send off --for 30m --reason r", 1, "use force");
 	run_expect("feature send off --for 30m --reason r --force", 0, "in force");
-	run_expect("mode auto", 1, "nothing is set");
+	run_expect("mode auto", 0, "nothing was set: it is automatic");
+	run_expect("feature shop auto", 0, "nothing was set");
+	run_expect("dc restore a", 0, "nothing was set");
+	run_expect("feature shpo auto", 1, "no feature \"shpo\"; did you mean \"shop\"?");
+	run_expect("dc restore aa", 1, "no datacenter \"aa\"; did you mean \"a\"?");
 	run_expect("mode set island --for 30m", 64, "--reason");
 	run_expect("mode set", 64, "expected");
 	run_expect("feature shop loud --for 1m --reason r", 64, "a feature can be");

@@ -103,8 +103,9 @@ static void bombs(void **state)
 	long before = peak_kib();
 
 	refused_repeated("a: &a [x]\n", "b: [*a, *a, *a, *a]\n", 1000, "", "an anchor");
-	refused_repeated("tiers: ", "[", 100000, "", "nested too deeply");
-	refused_repeated("tiers: ", "{a: ", 100000, "", "nested too deeply");
+	refused_repeated("tiers: ", "[", 100000, "", "x:1:1008: error: nested too deeply"); /* before the library looks */
+	refused_repeated("tiers: ", "{a: ", 100000, "", "x:1:4008: error: nested too deeply");
+	refused_repeated("", "[\n", 1 << 19, "", "x:1001:1: error: nested too deeply");
 	refused_repeated("", "- ", 100000, "", "nested too deeply");
 	refused_repeated("", "%", 100000, "", "a directive");
 	refused_repeated("", "%YAML 1.2\n", 50000, "", "");

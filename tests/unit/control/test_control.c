@@ -28,6 +28,7 @@ static int64_t now_s; /* tenths of a second since the test began */
 static struct net_loop *loop;
 static struct board *board;
 static struct ctl *ctl;
+static bool was_set;
 static int command[2];
 
 /* Time passes in ticks. */
@@ -193,9 +194,9 @@ static void words_shares_and_drains_reach_the_board(void **state)
 	assert_null(set(CTL_DRAIN, "a", "drain", 60, false));
 	assert_true(published().dc.datacenter_state[0] == DC_DRAINING || published().dc.datacenter_state[0] == DC_DRAINED);
 	assert_int_equal(published().dc.share[0], 0);
-	assert_null(ctl_override_clear(ctl, CTL_DRAIN, "a", "lee"));
+	assert_null(ctl_override_clear(ctl, CTL_DRAIN, "a", "lee", &was_set));
 	assert_int_equal(published().dc.datacenter_state[0], DC_UP);
-	assert_null(ctl_override_clear(ctl, CTL_FEATURE, "shop", "lee"));
+	assert_null(ctl_override_clear(ctl, CTL_FEATURE, "shop", "lee", &was_set));
 	assert_int_equal(published().degrade.word[3], DEGRADE_AUTO);
 	assert_int_equal(audit_verify(dir), 5);
 }
@@ -216,8 +217,16 @@ static void wrong_ones_are_refused_with_their_kind(void **state)
 	assert_int_equal(ctl_refusal(ctl), CTL_INVALID);
 	assert_non_null(set(CTL_MODE, "", "island", 0, true));
 	assert_int_equal(ctl_refusal(ctl), CTL_INVALID);
-	assert_non_null(ctl_override_clear(ctl, CTL_MODE, "", "kim"));
+	assert_non_null(ctl_override_clear(ctl, CTL_FEATURE, "moon", "kim", &was_set));
 	assert_int_equal(ctl_refusal(ctl), CTL_UNKNOWN);
+	assert_non_null(ctl_override_clear(ctl, CTL_DRAIN, "moon", "kim", &was_set));
+	assert_int_equal(ctl_refusal(ctl), CTL_UNKNOWN);
+	/* As wanted already: no refusal, and nothing for the audit. */
+	assert_null(ctl_override_clear(ctl, CTL_MODE, "", "kim", &was_set));
+	assert_false(was_set);
+	assert_null(ctl_override_clear(ctl, CTL_DRAIN, "a", "kim", &was_set));
+	assert_null(ctl_override_clear(ctl, CTL_FEATURE, "shop", "kim", &was_set));
+	assert_int_equal(ctl_refusal(ctl), CTL_OK);
 	assert_int_equal(published().version, version);
 	assert_int_equal(audit_verify(dir), 0);
 }
@@ -234,7 +243,7 @@ static void unsafe_ones_need_force(void **state)
 		assert_non_null(set(unsafe[i].kind, unsafe[i].subject, unsafe[i].value, 60, false));
 		assert_int_equal(ctl_refusal(ctl), CTL_UNSAFE);
 		assert_null(set(unsafe[i].kind, unsafe[i].subject, unsafe[i].value, 60, true));
-		assert_null(ctl_override_clear(ctl, unsafe[i].kind, unsafe[i].subject, "kim"));
+		assert_null(ctl_override_clear(ctl, unsafe[i].kind, unsafe[i].subject, "kim", &was_set));
 	}
 	/* Also while nobody could tell the difference: it would outlast the outage. */
 	datacenter('a', DC_DOWN);
@@ -262,7 +271,7 @@ static void overrides_survive_the_process(void **state)
 	assert_int_equal(published().degrade.mode, 2);
 	assert_true(published().degrade.mode_forced);
 	assert_int_equal(published().degrade.word[3], DEGRADE_AUTO);
-	assert_null(ctl_override_clear(ctl, CTL_MODE, "", "kim"));
+	assert_null(ctl_override_clear(ctl, CTL_MODE, "", "kim", &was_set));
 	stop();
 	start_with(test_conf(dir));
 	assert_false(published().degrade.mode_forced);

@@ -368,8 +368,10 @@ static void contexts_say_what_is_wrong(void **state)
 		{ "ecdsa.crt", "absent.key", "No such file" },
 		{ "ecdsa.crt", NULL, "has no key" },
 		{ "ecdsa.crt", "rsa.key", "ecdsa" },
-		{ "junk", "ecdsa.key", "junk" },
-		{ "ecdsa.crt", "junk", "junk" },
+		{ "junk", "ecdsa.key", "junk: expected PEM, with -----BEGIN CERTIFICATE-----" },
+		{ "ecdsa.crt", "junk", "junk: expected PEM, with -----BEGIN PRIVATE KEY-----" },
+		{ "ecdsa.crt", "ecdsa.crt", "expected PEM, with -----BEGIN PRIVATE KEY----- and no pass phrase" },
+		{ "ecdsa.key", "ecdsa.key", "expected PEM, with -----BEGIN CERTIFICATE-----" },
 	};
 	struct conf_tls_server conf = { 0 };
 	char why[256];
@@ -390,6 +392,8 @@ static void contexts_say_what_is_wrong(void **state)
 	assert_null(net_tls_client(test_path("absent"), true, true, why));
 	assert_non_null(strstr(why, "No such file"));
 	assert_null(net_tls_client(test_path("junk"), true, true, why));
+	assert_null(net_tls_client(test_path("ecdsa.key"), true, true, why));
+	assert_non_null(strstr(why, "expected PEM, with -----BEGIN CERTIFICATE-----"));
 	net_tls_put(NULL);
 }
 
