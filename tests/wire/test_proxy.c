@@ -76,22 +76,29 @@ static void interim_outlives_its_attempt(void **state)
 	}
 }
 
-/* A tunnel's ends close one by one (RFC 8441, RFC 9113 8.5). */
-static void tunnel_closes_half(void **state)
+static void open_tunnel(struct proxy *p, struct seen *s)
 {
 	static const char connect[] = "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    connect: true\n";
-	struct proxy p;
-	struct seen s;
 	struct h2_field f[5] = { wire_field(":method", "CONNECT"), wire_field(":protocol", "websocket"), wire_field(":scheme", "http"),
 				 wire_field(":path", "/"), wire_field(":authority", "test") };
 
-	proxy_start(&p, connect, false);
-	p.w.server.connect_protocol = true;
-	p.w.silent = true;
-	proxy_ask(&p, &s, f, 5, false);
-	WIRE_UNTIL(&p.w, p.w.count == 1);
-	h2_respond(p.w.served[0].stream, proxy_ok, 1, false);
-	p.w.served[0].stream->tunnel = true;
+	proxy_start(p, connect, false);
+	p->w.server.connect_protocol = true;
+	p->w.silent = true;
+	proxy_ask(p, s, f, 5, false);
+	WIRE_UNTIL(&p->w, p->w.count == 1);
+	h2_respond(p->w.served[0].stream, proxy_ok, 1, false);
+	p->w.served[0].stream->tunnel = true;
+	WIRE_UNTIL(&p->w, s->status == 200);
+}
+
+/* A tunnel's ends close one by one (RFC 8441, RFC 9113 8.5). */
+static void tunnel_closes_half(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	open_tunnel(&p, &s);
 	proxy_write(p.w.served[0].stream, 100, true);
 	WIRE_UNTIL(&p.w, s.what & H2_END);
 	wire_turn(&p.w, 5);
@@ -108,20 +115,10 @@ static void tunnel_closes_half(void **state)
  * its side: nothing of the tunnel stays with the backend. */
 static void tunnel_taken_back(void **state)
 {
-	static const char connect[] = "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    connect: true\n";
 	struct proxy p;
 	struct seen s;
-	struct h2_field f[5] = { wire_field(":method", "CONNECT"), wire_field(":protocol", "websocket"), wire_field(":scheme", "http"),
-				 wire_field(":path", "/"), wire_field(":authority", "test") };
 
-	proxy_start(&p, connect, false);
-	p.w.server.connect_protocol = true;
-	p.w.silent = true;
-	proxy_ask(&p, &s, f, 5, false);
-	WIRE_UNTIL(&p.w, p.w.count == 1);
-	h2_respond(p.w.served[0].stream, proxy_ok, 1, false);
-	p.w.served[0].stream->tunnel = true;
-	WIRE_UNTIL(&p.w, s.status == 200);
+	open_tunnel(&p, &s);
 	h2_reset(s.stream, H2_ERR_NO_ERROR, FAULT_NONE);
 	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_CLOSED);
 	WIRE_UNTIL(&p.w, !p.worker.exchanges);
