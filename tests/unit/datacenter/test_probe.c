@@ -136,7 +136,7 @@ static void silence_is_found_early(void **state)
 	began = clock_now();
 	WAIT_FOR(state_of(0) == DC_DOWN);
 	assert_int_equal(why(0), FAULT_UPSTREAM_SILENT);
-	assert_true(clock_now() - began < 1600 * CLOCK_MS);
+	assert_true(clock_now() - began < 4 * CLOCK_SEC);
 	peer_thaw(&peer[0]);
 	WAIT_FOR(state_of(0) == DC_UP);
 }
@@ -211,7 +211,7 @@ static void faults_bring_a_check(void **state)
 	e->last_fault = FAULT_UPSTREAM_CLOSED;
 	began = clock_now();
 	WAIT_FOR(peer[0].requests == 2);
-	assert_true(clock_now() - began < 150 * CLOCK_MS);
+	assert_true(clock_now() - began < 2 * CLOCK_SEC); /* with checks a minute apart */
 	assert_int_equal(state_of(0), DC_UP); /* one is not a burst, and the check passed */
 	e->faults += 3;
 	WAIT_FOR(state_of(0) == DC_SUSPECT);
@@ -221,8 +221,8 @@ static void faults_bring_a_check(void **state)
 	e->silences++;
 	e->last_fault = FAULT_UPSTREAM_SILENT;
 	began = clock_now();
-	WAIT_FOR(state_of(0) == DC_DOWN); /* with checks a minute apart */
-	assert_true(clock_now() - began < 800 * CLOCK_MS);
+	WAIT_FOR(state_of(0) == DC_DOWN);
+	assert_true(clock_now() - began < 3 * CLOCK_SEC);
 	assert_int_equal(peer[1].requests, 1);
 	peer_revive(&peer[0]);
 	WAIT_FOR(state_of(0) == DC_UP);
