@@ -58,6 +58,8 @@ def test_redis_stopped_and_continued(world):
             began = time.monotonic()
             assert fetch(m.address, as_user(u, "/v1/rooms")).status in (200, 503)
             assert time.monotonic() - began < 2
+            for path in ("/livez", "/metrics", "/api/v1/status"):
+                assert m.proxy.ask("GET", path, seconds=1)[0] == 200
     finally:
         redis.kill(signal.SIGCONT)
     proc.wait_for(lambda: all(fetch(m.address, as_user(u, "/v1/rooms")).status == 200 for u in range(8)), 10, what="what Redis holds")
@@ -102,10 +104,11 @@ def test_full_disk_under_the_log(world):
 
 
 def test_nobody_reads_the_log(world):
-    """stdout is a pipe whose reader hangs: requests do not wait for it."""
+    """stdout is a pipe whose reader hangs, for events and access lines: requests do not wait for it, nor does the
+    admin side."""
     a = world.backend("a")
     cfg = world.config(datacenters={"a": [a.where]}, workers=1)
-    cfg.data["log"]["access"] = "stdout"
+    cfg.data["log"]["access"] = cfg.data["log"]["events"] = "stdout"
     read, write = os.pipe()
     try:
         p = world.proxy(cfg, limits_process=lambda: os.dup2(write, 1))
@@ -113,6 +116,10 @@ def test_nobody_reads_the_log(world):
             for n in range(1, 1001, 2): # far more than a pipe holds
                 assert c.ask(n, get("/t/x?" + "x" * 100)).status == 200
         assert p.metric("firebreak_log_dropped_total") > 0
+        for path in ("/livez", "/metrics", "/api/v1/status"):
+            assert p.ask("GET", path, seconds=1)[0] == 200
+        p.ctl("mode", "set", "core-only", "--for", "1m", "--reason", "test") # an event of control's
+        assert fetch(p.address, get("/opt/x")).status == 503 and fetch(p.address, get("/t/x")).status == 200
         p.stop()
     finally:
         os.close(read)
