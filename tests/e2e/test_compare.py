@@ -3,7 +3,10 @@
 figures, its report has the configurations. Nothing here depends on a machine that is not busy."""
 import json
 import os
+import shutil
+import signal
 import subprocess
+import tempfile
 
 from lib import proc
 
@@ -56,6 +59,39 @@ def test_outage(tmp_path):
     # Firebreak's promise is in seconds here: the figures' own test is that they can tell.
     assert all(result["figures"]["outage"]["firebreak"][fault][0]["errors"] == 0 for fault in ("kill", "silence"))
     assert "killed (SIGKILL)" in page and "silent (SIGSTOP)" in page
+
+
+def started_in(folder):
+    """Processes that work in this folder."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink("/proc/%s/cwd" % pid).startswith(folder) and proc.alive(int(pid)):
+                found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_signal_ends_all_it_started(tmp_path):
+    folder = tempfile.mkdtemp(prefix="fb-")  # short: there is a socket in it
+    build = os.path.relpath(proc.build_dir(plain=True), proc.ROOT)
+    with open(tmp_path / "log", "wb") as log:
+        run = subprocess.Popen([os.path.join(proc.ROOT, "bench", "compare"), "--no-setup", "--quick", "--build", build, "--peers", "firebreak",
+                                "--what", "outage"], stdout=log, stderr=log, env=dict(os.environ, TMPDIR=folder))
+    try:
+        proc.wait_for(lambda: len(started_in(folder)) >= 6 or run.poll() is not None, 30, what="start of the endpoints and the proxy")
+        assert run.poll() is None, (tmp_path / "log").read_text()
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(60) == 143
+        proc.wait_for(lambda: not started_in(folder), 10, what="end of all it started")
+        assert not os.listdir(folder)
+    finally:
+        run.kill()
+        run.wait()
+        for pid in started_in(folder):
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(folder)
 
 
 def test_an_unknown_word_is_told():
