@@ -123,7 +123,8 @@ static double longest_gap(int64_t *done, size_t n, int64_t from, int64_t last)
 static void reduce(const struct selection *sel, struct figures *out)
 {
 	const struct result *r = sel->r;
-	size_t first = first_at(r, sel->from), end = first_at(r, sel->until), room = end - first, n = 0, successes = 0, i;
+	size_t first = first_at(r, sel->from), end = first_at(r, sel->until), n = 0, successes = 0, i;
+	size_t room = end > first ? end - first : 0;
 	uint32_t *latency = malloc((room + 1) * sizeof(*latency)), *service = malloc((room + 1) * sizeof(*service));
 	int64_t *done = malloc((room + 1) * sizeof(*done)), last = sel->from;
 

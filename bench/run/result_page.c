@@ -15,8 +15,8 @@
 
 #define WIDE   1000 /* units of a drawing's width */
 #define LINES  40   /* distinct faults drawn */
-#define Y_LOW  0.1  /* of the latency chart, ms */
-#define Y_HIGH 100000.0
+#define Y_LOW     0.1 /* of the latency chart, ms */
+#define Y_DECADES 6
 
 static const char style[] =
 #include "result_page_css.h" /* result_page.css as one text, made by the build */
@@ -369,7 +369,7 @@ static double y_of(double ms)
 {
 	if (ms < Y_LOW)
 		ms = Y_LOW;
-	return 220 - 220 * log10(ms / Y_LOW) / log10(Y_HIGH / Y_LOW);
+	return 220 - 220 * log10(ms / Y_LOW) / Y_DECADES;
 }
 
 static void line(const struct summary *s, FILE *out, size_t field, const char *stroke)
@@ -394,8 +394,10 @@ static void line(const struct summary *s, FILE *out, size_t field, const char *s
 static void latency_labels(FILE *out)
 {
 	double ms;
+	int i;
 
-	for (ms = Y_LOW; ms <= Y_HIGH; ms *= 10) {
+	for (i = 0; i <= Y_DECADES; i++) {
+		ms = Y_LOW * pow(10, i);
 		fprintf(out, "<span class=y style='top:%.1fpx'>", y_of(ms));
 		ms < 1000 ? fprintf(out, "%g ms</span>", ms) : fprintf(out, "%g s</span>", ms / 1000);
 	}
@@ -403,7 +405,6 @@ static void latency_labels(FILE *out)
 
 static void print_latency(const struct summary *s, FILE *out)
 {
-	double ms;
 	size_t i;
 
 	fprintf(out, "<h2>Latency%s over time</h2>\n<p class=soft>From the moment each request was meant to be sent; refusals left out; logarithmic. "
@@ -413,8 +414,8 @@ static void print_latency(const struct summary *s, FILE *out)
 	for (i = 0; i < s->faults; i++)
 		fprintf(out, "<rect x=%.1f width=%.1f height=220 fill='#57606a' fill-opacity=.08 />", percent_of(s, s->fault[i].from) * WIDE / 100,
 			fmax(1, percent_of(s, s->fault[i].until - s->fault[i].from) * WIDE / 100));
-	for (ms = Y_LOW; ms <= Y_HIGH; ms *= 10)
-		fprintf(out, "<path d='M0 %.1fH%d' stroke='#d1d9e0' vector-effect=non-scaling-stroke />", y_of(ms), WIDE);
+	for (i = 0; i <= Y_DECADES; i++)
+		fprintf(out, "<path d='M0 %.1fH%d' stroke='#d1d9e0' vector-effect=non-scaling-stroke />", y_of(Y_LOW * pow(10, (double)i)), WIDE);
 	line(s, out, offsetof(struct summary_bin, max), "stroke='#6e7781' stroke-width=1.5 stroke-dasharray='1 4'");
 	line(s, out, offsetof(struct summary_bin, p99), "stroke='#b35900' stroke-width=2 stroke-dasharray='7 3'");
 	line(s, out, offsetof(struct summary_bin, p50), "stroke='#0b3d66' stroke-width=2");

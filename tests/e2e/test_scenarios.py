@@ -16,7 +16,7 @@ LATE = "the generator could not keep its schedule"
 # What no busy machine excuses.
 NEVER = ("lost == 0", "duplicated == 0", "reordered == 0", "wrong_user == 0")
 # Times are divided by this; what is left has to be long enough for the proxy's own (a check every 2 s).
-FACTOR = {"pangyo": 5}
+FACTOR = {"pangyo": 5, "demo": 1}
 # What it has to say about the run, beside the assertions of the file.
 PLANNED = {
     "steady": {},
@@ -24,6 +24,7 @@ PLANNED = {
     "dc-blackhole": {"fault": 1, "heal": 1, "datacenter": 3},
     "dc-gray": {"fault": 2, "heal": 2},
     "dc-flap": {"fault": 5, "heal": 5, "datacenter": 4},
+    "demo": {"fault": 2, "heal": 2, "datacenter": 6, "mode": 5},
     "overload-3x": {},
     "redis-loss": {"fault": 2, "heal": 2},
     "reconnect-storm": {"fault": 3, "heal": 1},
