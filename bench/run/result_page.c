@@ -501,22 +501,25 @@ static void was_cells(const struct result *r, FILE *out, const struct scenario_f
 		fputs("<td><td>", out);
 		return;
 	}
-	element(out, "<td class=left>", sf->was, "<td>");
+	element(out, "<td class='left was'>", sf->was, "<td>");
 	fprintf(out, "%.1f h", (double)judge_away(r, (unsigned)(sf - r->s->feature)) / 3600e9 * r->s->scale);
 }
 
-static void figure_row(const struct result *r, FILE *out, const char *name, const struct scenario_feature *sf, const struct figures *c, bool was)
+static void figure_row(const struct summary *s, FILE *out, const char *name, const struct scenario_feature *sf, const struct figures *c, bool was)
 {
 	unsigned o;
 
 	element(out, "<tr><td>", name, "<td class=left>");
 	text(out, sf ? sf->tier : "");
 	ratio_cell(out, c);
-	for (o = 0; o < OUTCOME_COUNT; o++)
+	for (o = 0; o < OUTCOME_COUNT; o++) {
+		if (!s->total[0].outcome[o])
+			continue;
 		c->outcome[o] ? fprintf(out, "<td>%llu", (unsigned long long)c->outcome[o]) : fputs("<td class=soft>·", out);
+	}
 	fprintf(out, "<td>%.1f<td>%.1f<td>%.1f<td>%.0f", c->p50, c->p99, c->max, c->gap);
 	if (was)
-		was_cells(r, out, sf);
+		was_cells(s->r, out, sf);
 	fputs("</tr>\n", out);
 }
 
@@ -530,14 +533,15 @@ static void print_figures(const struct summary *s, FILE *out)
 		was = was || sc->feature[f].was[0];
 	fputs("<h2>Figures of the whole run</h2>\n<div class=scroll><table><tr><th>feature<th class=left>tier<th>success", out);
 	for (o = 0; o < OUTCOME_COUNT; o++)
-		element(out, "<th>", outcome_help[o], "");
+		if (s->total[0].outcome[o])
+			element(out, "<th>", outcome_help[o], "");
 	fputs("<th>p50 ms<th>p99 ms<th>max ms<th>longest gap ms", out);
 	if (was)
 		fputs("<th class=left>away in the event<th>away here, in its time", out);
 	fputs("</tr>\n", out);
 	for (f = 0; f < sc->features; f++)
-		figure_row(s->r, out, sc->feature[f].name, &sc->feature[f], &s->cell[f], was);
-	figure_row(s->r, out, "all", NULL, &s->total[0], was);
+		figure_row(s, out, sc->feature[f].name, &sc->feature[f], &s->cell[f], was);
+	figure_row(s, out, "all", NULL, &s->total[0], was);
 	fputs("</table></div>\n", out);
 }
 
