@@ -163,6 +163,9 @@ static void on_turn(void *arg)
 	w->evicted = 0;
 	if (w->rds)
 		rds_pump(w->rds);
+	/* Every turn: what comes and goes between two ticks leaves its mark in the heap as well. */
+	w->peak = w->down.count > w->peak ? w->down.count : w->peak;
+	w->peak_bytes = buf_memory() > w->peak_bytes ? buf_memory() : w->peak_bytes;
 	w->part->heartbeat++;
 	net_loop_stats(w->loop, &turns, &busy);
 	tm_add(tm, TM_TURNS, 1);
@@ -185,16 +188,10 @@ static void on_turn(void *arg)
 #define CROWD 500
 #define PILE  (32u << 20)
 
-static bool halved(size_t *peak, size_t now, size_t least)
-{
-	if (now > *peak)
-		*peak = now;
-	return *peak >= least && now <= *peak / 2;
-}
-
 static void trim(struct worker *w)
 {
-	bool crowd = halved(&w->peak, w->down.count, CROWD), pile = halved(&w->peak_bytes, buf_memory(), PILE);
+	bool crowd = w->peak >= CROWD && w->down.count <= w->peak / 2;
+	bool pile = w->peak_bytes >= PILE && buf_memory() <= w->peak_bytes / 2;
 
 	if (!crowd && !pile)
 		return;

@@ -207,6 +207,7 @@ def test_idle_connections_make_room(world):
     """All the worker may have are held: by idle ones a newcomer is not kept out, busy ones stay."""
     p = serve(world, workers=1, limits={"connections": 12})
     assert fetch(p.address, get("/t/x")).status == 200
+    proc.wait_for(lambda: p.metric("firebreak_downstream_connections") == 0, what="the end of that connection")
     busy = Raw(p.address)
     busy.send(headers(1, get("/t/never")))
     held = [Raw(p.address) for _ in range(11)]
