@@ -77,7 +77,7 @@ def start(world, make, pair, *more):
 def verdict(p):
     """(HTTP status, the fault's word) of a request, the same for a gRPC caller."""
     a = fetch(p.address, get("/t/x", "POST"), b"body")
-    if a.field("proxy-status") is None or a.status == 200: # 200: from elsewhere, and says so
+    if a.field("proxy-status") is None or a.status == 200:  # from elsewhere, and says so
         return a.status, None
     told = json.loads(a.body)
     assert a.field("content-type") == "application/problem+json" and told["status"] == a.status, a
