@@ -4,7 +4,7 @@ its mruby takes turns, leaves out what failed for 10 s, and asks the next one.""
 import os
 
 PROXY = """
-        proxy.reverse.url: "http://127.0.0.1:{port}"
+        proxy.reverse.url: "http://{address}"
         proxy.timeout.keepalive: 60000"""
 
 HANDLER = """
@@ -36,9 +36,9 @@ HANDLER = """
 
 def h2o(p):
     if p.role == "outage":
-        paths = HANDLER.format(addresses=", ".join(f'"127.0.0.1:{port}"' for port in p.backends))
+        paths = HANDLER.format(addresses=", ".join(f'"{address}"' for address in p.backends))
     else:
-        paths = PROXY.format(port=p.backends[0])
+        paths = PROXY.format(address=p.backends[0])
     patience = f"proxy.timeout.io: {p.patience_ms}\n" if p.role == "outage" else ""
     user = "user: root\n" if os.geteuid() == 0 else ""
     conf = p.file("h2o.conf", f"""

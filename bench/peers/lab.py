@@ -23,12 +23,12 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_port(port, seconds=10.0, process=None):
+def wait_port(port, seconds=10.0, process=None, host="127.0.0.1"):
     end = time.monotonic() + seconds
     while time.monotonic() < end and (process is None or process.poll() is None):
         with socket.socket() as s:
             s.settimeout(0.2)
-            if s.connect_ex(("127.0.0.1", port)) == 0:
+            if s.connect_ex((host, port)) == 0:
                 return
         time.sleep(0.02)
     raise RuntimeError(f"nothing listens on port {port}")
@@ -159,7 +159,7 @@ class Lab:
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def start_files(self, http1=True):
-        """Both backends with the same files; their ports by protocol."""
+        """Both backends with the same files: their addresses by protocol, their processes."""
         root = os.path.join(self.dir, "root")
         os.makedirs(root, exist_ok=True)
         for name, size in FILES.items():
@@ -184,4 +184,4 @@ http {{
             started.append(self.start("files", ["nginx", "-p", self.dir, "-c", conf], self.load_cpu))
         for port in ports.values():
             wait_port(port)
-        return ports, started
+        return {protocol: f"127.0.0.1:{port}" for protocol, port in ports.items()}, started

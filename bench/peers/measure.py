@@ -89,13 +89,13 @@ def latency(lab, places, rounds, scale):
     return figures
 
 
-def idle(lab, peers, ports, scale):
+def idle(lab, peers, addresses, scale):
     """{peer: {tls, h2c}}: octets of private memory each idle connection costs. A fresh process for each."""
     figures = {}
     count = max(100, int(CONNECTIONS * scale))
     for name in peers:
         for kind in ("tls", "h2c"):
-            place = PEERS[name].start(lab, name, [[ports[PEERS[name].upstream]]])
+            place = PEERS[name].start(lab, name, [[addresses[PEERS[name].upstream]]])
             try:
                 each, _ = cost(lambda pids=place.pids: memory(pids), ("127.0.0.1", getattr(place, kind)), count, kind == "tls",
                                path="/small", ends=b"x" * 200)

@@ -1,55 +1,73 @@
 # SPDX-License-Identifier: MIT
 """A datacenter is lost under load: two datacenters of two endpoints of the simulated
-messenger, 500 requests/s over TLS, half reads, half sends with an idempotency key, so
-that everything may be tried again. The first datacenter is killed, or goes silent, and
-stays away until the end.
-
-Peers that speak HTTP/1.1 to their backends get nghttpx as a translator in front of each
-endpoint; what happens to the endpoint happens to both.
-"""
+messenger (datacenter.py), load over TLS, half reads, half sends with an idempotency key,
+so that everything may be tried again. What came of it is in figures.py."""
 import csv
+import itertools
 import json
 import os
 import re
-import signal
 import time
+from dataclasses import dataclass
 
-from .lab import free_port, wait_port
+from . import figures
+from .datacenter import Datacenter, wires
 from .programs import PEERS
 
-RATE = 500
-SLOW_MS = 250
-FAULTS = {"kill": signal.SIGKILL, "silence": signal.SIGSTOP}
 GOOD = ("served", "failed_over")
+BEFORE = 2  # seconds of load before the first loss
+FIRST, OVER = 0.1, 10  # the ramp of a returning datacenter: share, seconds
 
 
-def start_endpoint(lab, dc, n, state, upstream):
-    """Its port, and the processes that are it."""
-    port = free_port()
-    processes = [lab.start(f"backend-{dc}{n}", [lab.bench, "backend", "-d", dc, "-e", f"{dc}-{n}", "-l", f"127.0.0.1:{port}", "-s", state], lab.load_cpu)]
-    wait_port(port)
-    if upstream == "h1":
-        front = free_port()
-        processes.append(lab.start(f"front-{dc}{n}", ["nghttpx", "--conf=/dev/null", "--single-process", "--workers=1", f"-f127.0.0.1,{front};no-tls",
-                                                      f"-b127.0.0.1,{port};;proto=h2", "--accesslog-file=/dev/null",
-                                                      "--errorlog-file=/dev/null"], lab.load_cpu))
-        wait_port(front)
-        port = front
-    return port, processes
+@dataclass
+class Fault:
+    title: str
+    how: str  # kill, stop, drop
+    lost: tuple  # seconds it is away; 0: for good
+    up: float = 0  # seconds between two losses
+    after: float = 12  # seconds of load after the last event
+    tuned: bool = True  # the peers with shorter patience too
+    rates: tuple = (500, 2000)  # unless asked for others, requests/s
+    back: bool = False  # what happens at the return is told too
+
+    def events(self):
+        """[(seconds after the first loss, lost or back), ...]"""
+        out, at = [], 0
+        for away in self.lost:
+            out.append((at, True))
+            if away:
+                out.append((at + away, False))
+            at += away + self.up
+        return out
 
 
-def scenario(place, seconds):
+FAULTS = {
+    "kill": Fault("is killed (SIGKILL)", "kill", (0,), tuned=False),
+    "silence": Fault("goes silent (SIGSTOP)", "stop", (0,)),
+    "drop": Fault("is cut off (its network drops every packet)", "drop", (0,)),
+    "return": Fault("is killed and back after 4 s", "kill", (4,), after=6 + OVER, tuned=False, rates=(2000,), back=True),
+    "flap": Fault("is killed and back every 2 s for a minute", "kill", (2,) * 15, up=2, after=8, tuned=False, rates=(500,)),
+}
+QUICK = {"return": {"lost": (2,), "after": 4}, "flap": {"lost": (1,) * 3, "up": 1, "after": 2}}
+
+
+def fault_of(name, quick):
+    fault = FAULTS[name]
+    return Fault(**{**vars(fault), **({"after": 3} | QUICK.get(name, {}) if quick else {})})
+
+
+def scenario(place, rate, seconds):
     return json.dumps({
-        "name": "outage", "duration": f"{seconds}s", "target": {"address": f"127.0.0.1:{place.tls}", "insecure": True},
-        "load": {"steps": [{"rate": RATE}], "connections": 8, "users": 2000, "timeout": "10s"},
+        "name": "outage", "duration": f"{seconds}s",
+        "target": {"address": f"127.0.0.1:{place.tls}", "insecure": True, "datacenters": ["a", "b"]},
+        # As many connections that no stream is waited for, as many users that few wait for their own last message.
+        "load": {"steps": [{"rate": rate}], "connections": 64, "users": 100 * rate, "timeout": "10s"},
         "features": [{"name": "send", "tier": "core", "does": "send", "share": 50},
                      {"name": "read", "tier": "core", "does": "recent", "share": 50}]})
 
 
-def rehearse(lab, place, lose, before, seconds):
-    """Runs the load, calls lose() once its clock has come to `before` seconds: result and samples."""
-    path = os.path.join(lab.dir, "outage")
-    lab.file("outage.yaml", scenario(place, seconds))
+def begin(lab, place, path, before):
+    """The load, running; returns once its clock has come to `before` seconds."""
     run = lab.start("rehearsal", [lab.bench, "run", path + ".yaml", "--json", path + ".json", "--samples", path + ".csv"], lab.load_cpu)
     run.log_name, begun = "rehearsal", len(lab.said(run))
     end = time.monotonic() + 30
@@ -57,59 +75,76 @@ def rehearse(lab, place, lose, before, seconds):
         if run.poll() is not None or time.monotonic() > end:
             raise RuntimeError(f"{place.name}: the rehearsal did not begin: {lab.said(run)[begun:][-600:]}")
         time.sleep(0.02)
-    lose()
+    return run
+
+
+def rehearse(lab, place, rate, fault, datacenter):
+    """Runs the load and what befalls the datacenter: result, samples, seconds of the run at which it was really lost and back."""
+    events = fault.events()
+    seconds = BEFORE + events[-1][0] + fault.after
+    path, moments = os.path.join(lab.dir, "outage"), []
+    lab.file("outage.yaml", scenario(place, rate, seconds))
+    run = begin(lab, place, path, BEFORE)
+    start = time.monotonic() - BEFORE
+    for at, lost in events:
+        time.sleep(max(0, start + BEFORE + at - time.monotonic()))
+        moments.append(time.monotonic() - start)
+        (datacenter.lose if lost else datacenter.heal)(fault.how)
     code = run.wait(seconds + 60)
     if code not in (0, 3):  # 3: the generator was late; the figures say so
-        raise RuntimeError(f"{place.name}: the rehearsal ended with status {code}: {lab.said(run)[begun:][-600:]}")
+        raise RuntimeError(f"{place.name}: the rehearsal ended with status {code}: {lab.said(run)[-600:]}")
     with open(path + ".json", encoding="utf-8") as f:
         result = json.load(f)
     with open(path + ".csv", encoding="ascii", newline="") as f:
-        return result, [(int(s["intended_ns"]) / 1e6, int(s["latency_us"]) / 1e3, s["outcome"] in GOOD) for s in csv.DictReader(f)]
+        return result, [(int(s["intended_ns"]) / 1e6, int(s["latency_us"]) / 1e3, s["outcome"] in GOOD, s["datacenter"])
+                        for s in csv.DictReader(f)], moments
 
 
-def figures_of(result, samples, before):
-    """One round's figures; times in ms but recovery in s. Latency counts from the intended time."""
-    lost = 1000 * before
-    trouble = [at for at, ms, good in samples if not good or ms > SLOW_MS]
-    ends = sorted(at + ms for at, ms, good in samples if good and at + ms > lost)
-    points = [lost] + ends
-    return {"requests": len(samples), "errors": sum(not good for _, _, good in samples), "slow": sum(good and ms > SLOW_MS for _, ms, good in samples),
-            "worst_ms": max(ms for _, ms, _ in samples), "gap_ms": max((b - a for a, b in zip(points, points[1:])), default=0),
-            "recover_s": max(0.0, (max(trouble, default=lost) - lost) / 1000), "late_ms": result["generator"]["late_p99_ms"]}
+def row_of(fault, result, samples, moments):
+    """One round's figures. The loss is counted from the moment it was due: it came a little later."""
+    lost = 1000 * BEFORE
+    row = figures.costs(samples, lost)
+    row.update(late_ms=result["generator"]["late_p99_ms"], transitions=figures.transitions(samples, "a", lost),
+               shares=[(at / 1000, round(share, 3)) for at, share in figures.shares(samples, "a", figures.WIDTH_MS["share"])])
+    if fault.back:
+        row.update(figures.back(samples, "a", lost, 1000 * moments[1], FIRST, 1000 * OVER))
+    return row
 
 
-def one_round(lab, name, fault, serial, quick):
-    before, seconds = (1, 4) if quick else (2, 16)
+def one_round(lab, name, fault, rate, latency_ms, serial):
     peer = PEERS[name]
     state = os.path.join(lab.dir, f"state{serial}")
     os.mkdir(state)
-    datacenters = [[start_endpoint(lab, dc, n, state, peer.upstream) for n in (1, 2)] for dc in "ab"]
-    processes = [p for dc in datacenters for _, ps in dc for p in ps]
-    place = None
-
-    def lose():
-        for _, ps in datacenters[0]:
-            for p in ps:
-                p.send_signal(FAULTS[fault])
-
+    datacenters, place = [], None
     try:
-        place = peer.start(lab, name, [[port for port, _ in dc] for dc in datacenters], "outage")
+        for dc in "ab":
+            datacenters.append(Datacenter(lab, dc, state, peer.upstream, latency_ms, wire=fault.how == "drop"))
+        place = peer.start(lab, name, [dc.addresses for dc in datacenters], "outage")
         time.sleep(1)  # health checks, spare connections
-        return figures_of(*rehearse(lab, place, lose, before, seconds), before), place
+        return row_of(fault, *rehearse(lab, place, rate, fault, datacenters[0])), place
     finally:
         if place:
             place.stop()
-        lab.stop(processes)
+        for dc in datacenters:
+            dc.stop()
 
 
-def outage(lab, peers, rounds, quick):
-    """{peer: {fault: [figures, ...]}}, and the configurations by peer."""
-    figures, texts, serial = {}, {}, 0
-    for fault in FAULTS:
-        for _ in range(rounds):
-            for name in peers:
+def outage(lab, peers, args, say):
+    """[{fault, rate, latency_ms, figures: {peer: [figures, ...]}}, ...], and the configurations by peer."""
+    out, texts, serial = [], {}, 0
+    why = wires() if any(FAULTS[f].how == "drop" for f in args.faults) else ""
+    if why:
+        say(f"(No network namespaces here, so nothing is cut off: {why}.)\n")
+    for name in [f for f in args.faults if not (why and FAULTS[f].how == "drop")]:
+        fault = fault_of(name, args.quick)
+        for latency, rate in itertools.product(args.latencies, args.rates or fault.rates):
+            rows = {}
+            for _, peer in itertools.product(range(args.outage_rounds), peers):
+                if PEERS[peer].fast and not fault.tuned:
+                    continue
                 serial += 1
-                row, place = one_round(lab, name, fault, serial, quick)
-                texts[name] = place.texts
-                figures.setdefault(name, {}).setdefault(fault, []).append(row)
-    return figures, texts
+                row, place = one_round(lab, peer, fault, rate, latency, serial)
+                texts[peer] = place.texts
+                rows.setdefault(peer, []).append(row)
+            out.append({"fault": name, "rate": rate, "latency_ms": latency, "figures": rows})
+    return out, texts

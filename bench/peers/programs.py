@@ -22,7 +22,7 @@ class Place:
     """One started peer: what it was asked to be, and what came of it."""
     lab: object
     name: str
-    datacenters: list  # each a list of backend ports
+    datacenters: list  # each a list of addresses of backends
     role: str = "plain"  # or cached, outage
     patience_ms: int = 3000  # outage: how long to wait for an answer
     tls: int = field(default_factory=free_port)
@@ -32,7 +32,7 @@ class Place:
 
     @property
     def backends(self):
-        return [port for ports in self.datacenters for port in ports]
+        return [address for addresses in self.datacenters for address in addresses]
 
     @property
     def pids(self):
@@ -59,8 +59,8 @@ def firebreak(p):
     admin = f"unix:{p.path('admin')}"
     names = [f"dc{i + 1}" for i in range(len(p.datacenters))]
     check = "" if p.role == "outage" else " check: { path: /small },"
-    datacenters = "\n".join("  - {{ name: {},{} endpoints: [{}] }}".format(name, check, ", ".join(f'"127.0.0.1:{port}"' for port in ports))
-                            for name, ports in zip(names, p.datacenters))
+    datacenters = "\n".join("  - {{ name: {},{} endpoints: [{}] }}".format(name, check, ", ".join(f'"{a}"' for a in addresses))
+                            for name, addresses in zip(names, p.datacenters))
     features = {
         "plain": 'name: all, tier: core, routes: ["/**"]',
         "cached": 'name: all, tier: core, routes: ["GET /**"], state: { keep: true, shared: true }',
@@ -105,7 +105,7 @@ def nghttpx(p):
         params += ";fall=1;rise=2"
         more = ["--backend-connect-timeout=500ms", f"--backend-read-timeout={p.patience_ms}ms", "--backend-max-backoff=5s"]
     return [["nghttpx", "--conf=/dev/null", "--workers=1", f"-f127.0.0.1,{p.tls}", f"-f127.0.0.1,{p.h2c};no-tls"]
-            + [f"-b127.0.0.1,{port}{params}" for port in p.backends]
+            + [f"-b{address.replace(':', ',')}{params}" for address in p.backends]
             + ["--frontend-http2-read-timeout=1h", "--accesslog-file=/dev/null", "--errorlog-file=/dev/null"] + more + ["key.pem", "cert.pem"]]
 
 
@@ -120,7 +120,7 @@ def haproxy(p):
     if p.role == "cached":
         cache = "cache small\n    total-max-size 64\n    max-age 3600\n"
         use = "    http-request cache-use small\n    http-response cache-store small\n"
-    servers = "".join(f"    server s{i + 1} 127.0.0.1:{port} proto h2\n" for i, port in enumerate(p.backends))
+    servers = "".join(f"    server s{i + 1} {address} proto h2\n" for i, address in enumerate(p.backends))
     conf = p.file("haproxy.cfg", f"""
 global
     nbthread 1
@@ -150,7 +150,7 @@ def nginx(p):
     if p.role == "cached":
         cache = f"proxy_cache_path {p.path('cache')} keys_zone=small:10m inactive=1h;\n  "
         use = "proxy_cache small; proxy_cache_valid 200 1h;\n      "
-    servers = " ".join(f"server 127.0.0.1:{port}{per_server};" for port in p.backends)
+    servers = " ".join(f"server {address}{per_server};" for address in p.backends)
     conf = p.file("nginx.conf", f"""
 daemon off; worker_processes 1; pid {p.path('nginx.pid')}; error_log {p.path('nginx.err')};
 worker_rlimit_nofile 16000;
@@ -173,9 +173,10 @@ http {{
 def varnish(p):
     """Varnish has no TLS of its own: hitch in front of it, both counted."""
     inner = free_port()
+    host, _, port = p.backends[0].partition(":")
     vcl = p.file("varnish.vcl", f"""
 vcl 4.1;
-backend default {{ .host = "127.0.0.1"; .port = "{p.backends[0]}"; }}
+backend default {{ .host = "{host}"; .port = "{port}"; }}
 """)
     conf = p.file("hitch.conf", f"""
 frontend = "[127.0.0.1]:{p.tls}"

@@ -2,6 +2,7 @@
 """Figures as Markdown tables: median (least–most) of the rounds."""
 import statistics
 
+from .outage import FAULTS, FIRST, OVER
 from .programs import PEERS
 
 
@@ -48,17 +49,31 @@ def idle_text(figures, count):
 
 
 OUTAGE = (("errors", "errors", 0), ("slow", "slow", 0), ("worst ms", "worst_ms", 0), ("longest gap ms", "gap_ms", 0),
-          ("recovered after s", "recover_s", 1), ("generator late p99 ms", "late_ms", 1))
+          ("recovered after s", "recover_s", 1))
+BACK = (("errors after the return", "back_errors", 0), ("slow", "back_slow", 0), ("answers again after s", "first_s", 1),
+        ("90 % of its share after s", "full_s", 1), ("above the ramp, points", "above_points", 0))
+FLAP = (("transitions of traffic", "transitions", 0),)
+LATE = (("generator late p99 ms", "late_ms", 1),)
 
 
-def outage_text(figures, rate, slow):
-    text = ""
-    for fault, words in (("kill", "killed (SIGKILL)"), ("silence", "silent (SIGSTOP)")):
-        text += (f"\nA datacenter of two is {words} at {rate} requests/s, half GET, half POST with an idempotency key; errors seen by clients, answers\n"
-                 f"slower than {slow} ms, recovery until the last of either:\n\n")
-        text += table(["peer"] + [title for title, _, _ in OUTAGE],
-                      [[PEERS[p].title] + [spread((r[k] for r in rows[fault]), digits) for _, k, digits in OUTAGE] for p, rows in figures.items()])
-    return text.lstrip("\n")
+def cell(rows, key, digits):
+    values = [r[key] for r in rows if r[key] is not None]
+    return spread(values, digits) if values else "never"
+
+
+def outage_text(cases, rounds, slow):
+    text = (f"Two datacenters, one is lost under load; half GET, half POST with an idempotency key, all safe to try again. Errors seen by clients, answers\n"
+            f"slower than {slow} ms (from the intended time), recovery until the last of either after the loss; rounds: {rounds}.\n")
+    for c in cases:
+        fault = FAULTS[c["fault"]]
+        columns = OUTAGE + (BACK if fault.back else FLAP if len(fault.lost) > 1 else ()) + LATE
+        text += f"\nThe datacenter {fault.title}; {c['rate']} requests/s, backends that take {c['latency_ms']:g} ms:\n\n"
+        text += table(["peer"] + [title for title, _, _ in columns],
+                      [[PEERS[p].title] + [cell(rows, k, digits) for _, k, digits in columns] for p, rows in c["figures"].items()])
+        if fault.back:
+            text += (f"\nThe ramp: from {100 * FIRST:g} % of its normal share to all of it in {OVER:g} s, begun with its first answer; a second's share is of its "
+                     "answers, and so has noise of some points.\n")
+    return text
 
 
 def head_text(environment, versions, rounds, scale):

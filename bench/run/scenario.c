@@ -203,11 +203,50 @@ static void read_load(struct reader *r, const struct node *n)
 
 /* ---- the cast ---- */
 
+static void check_datacenter(struct reader *r, struct conf_mark at, const struct scenario_datacenter *d)
+{
+	const struct scenario_datacenter *other;
+
+	for (other = r->s->datacenter; other < d; other++) {
+		if (!strcmp(other->name, d->name))
+			conf_errors_add(r->errors, at, "a second datacenter \"%s\"; expected names that differ", d->name);
+	}
+	if (!strcmp(d->name, "redis"))
+		conf_errors_add(r->errors, at, "a datacenter called \"redis\"; expected another name: faults of Redis are told by it");
+}
+
+/* Of a target: nothing but their names is known. */
+static void read_names(struct reader *r, const struct node *list)
+{
+	struct scenario *s = r->s;
+	struct scenario_datacenter *d;
+	const struct node *n;
+
+	if (!read_list(r, list, "datacenters", "a list of names"))
+		return;
+	for (n = list->child; n; n = n->next) {
+		if (s->datacenters == SCENARIO_DATACENTERS) {
+			conf_errors_add(r->errors, n->mark, "too many datacenters; expected at most %d", SCENARIO_DATACENTERS);
+			return;
+		}
+		d = &s->datacenter[s->datacenters];
+		if (!node_want(r->errors, n, NODE_SCALAR, "datacenters", "a datacenter's name"))
+			continue;
+		if (!value_name_ok(n->text, 1, sizeof(d->name) - 1)) {
+			conf_errors_add(r->errors, n->mark, "a datacenter \"%.80s\"; expected a name of letters, digits, - _ .", n->text);
+			continue;
+		}
+		snprintf(d->name, sizeof(d->name), "%s", n->text);
+		check_datacenter(r, n->mark, d);
+		s->datacenters++;
+	}
+}
+
 static void read_datacenters(struct reader *r, const struct node *list)
 {
 	struct scenario *s = r->s;
 	struct scenario_datacenter *d;
-	unsigned endpoints = 0, i;
+	unsigned endpoints = 0;
 	const struct node *n;
 
 	for (n = list ? list->child : NULL; n; n = n->next) {
@@ -218,12 +257,7 @@ static void read_datacenters(struct reader *r, const struct node *list)
 		d = &s->datacenter[s->datacenters];
 		if (!read_block(r, BLOCK_DATACENTER, n, d))
 			continue;
-		for (i = 0; i < s->datacenters; i++) {
-			if (!strcmp(s->datacenter[i].name, d->name))
-				conf_errors_add(r->errors, n->mark, "a second datacenter \"%s\"; expected names that differ", d->name);
-		}
-		if (!strcmp(d->name, "redis"))
-			conf_errors_add(r->errors, n->mark, "a datacenter called \"redis\"; expected another name: faults of Redis are told by it");
+		check_datacenter(r, n->mark, d);
 		endpoints += d->endpoints;
 		s->datacenters++;
 	}
@@ -324,8 +358,10 @@ static void read_cast(struct reader *r, const struct node *root)
 	struct scenario *s = r->s;
 
 	s->own_cast = !target;
-	if (target)
+	if (target) {
 		read_block(r, BLOCK_TARGET, target, s);
+		read_names(r, node_get(target, "datacenters"));
+	}
 	if (target && (dcs || proxy))
 		conf_errors_add(r->errors, (dcs ? dcs : proxy)->name_mark, "both \"target\" and \"%s\"; expected a target, or a cast of the "
 				"rehearsal's own", dcs ? "datacenters" : "proxy");

@@ -89,12 +89,13 @@ static void test_whole(void **state)
 
 static void test_target(void **state)
 {
-	struct scenario *s = load(TOP "target: { address: \"127.0.0.1:8443\", journal: there }\n" LOAD FEATS);
+	struct scenario *s = load(TOP "target: { address: \"127.0.0.1:8443\", journal: there, datacenters: [here, there] }\n" LOAD FEATS);
 
 	if (!s)
 		fail_msg("%s", errors);
 	assert_true(!s->own_cast && s->target.tls && !strcmp(s->target.authority, "localhost") && !s->target.ca);
 	assert_string_equal(s->target.journal, "/tmp/there"); /* beside the scenario */
+	assert_true(s->datacenters == 2 && !strcmp(s->datacenter[1].name, "there"));
 	scenario_free(s);
 }
 
@@ -113,6 +114,9 @@ static const struct {
 	{ TOP LOAD FEATS, "neither \"target\" nor \"datacenters\"" },
 	{ TOP DCS, "\"load\" is missing|\"features\" is missing" },
 	{ TOP DCS "target: { address: \"localhost:1\" }\n" LOAD FEATS, "\"address\" is \"localhost:1\"; expected a numeric address|both \"target\" and \"datacenters\"" },
+	{ TOP "target: { address: \"127.0.0.1:1\", datacenters: [a, b, a, redis, \"x y\", [c]] }\n" LOAD FEATS,
+	  "a second datacenter \"a\"|a datacenter called \"redis\"|a datacenter \"x y\"; expected a name|\"datacenters\" is a list; expected a datacenter's name" },
+	{ TOP "target: { address: \"127.0.0.1:1\", datacenters: a }\n" LOAD FEATS, "\"datacenters\" is a single value; expected a list of names" },
 	{ TOP "target: { address: \"127.0.0.1:1\", ca: no/such }\n" LOAD FEATS, "\"ca\" is \"no/such\"; expected a file that can be read" },
 	{ TOP "datacenters: [{ name: a, endpoints: 60 }, { name: a, endpoints: 5 }, { name: redis }]\n" LOAD FEATS,
 	  "67 endpoints over all datacenters; expected at most 64|a second datacenter \"a\"|a datacenter called \"redis\"" },
