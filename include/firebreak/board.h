@@ -16,6 +16,7 @@
 
 #include "conf.h"
 #include "dc.h"
+#include "dc_outlier.h"
 #include "degrade.h"
 #include "telemetry.h"
 
@@ -33,6 +34,7 @@ struct board_live {
 struct board_evidence {
 	uint64_t answers, faults, silences;
 	uint64_t last_fault; /* enum fault */
+	struct dc_traffic traffic;
 };
 
 struct board_worker {

@@ -62,6 +62,8 @@ struct conf_endpoint {
 	uint16_t weight; /* 1..1000 */
 };
 
+enum conf_check { CONF_CHECK_HTTP, CONF_CHECK_GRPC };
+
 struct conf_datacenter {
 	struct conf_mark mark;
 	const char *name;
@@ -73,7 +75,9 @@ struct conf_datacenter {
 	const char *server_name;     /* verified name and SNI; NULL: the endpoint's host */
 	bool verify;
 	const char *authority;       /* :authority of checks; NULL: the endpoint's address */
+	int check_type;              /* enum conf_check */
 	const char *check_path;      /* "/healthz" */
+	const char *check_service;   /* grpc: NULL is the server as a whole */
 	uint32_t check_interval_ms, check_timeout_ms;
 	uint16_t rise, fall;         /* checks in a row */
 };
@@ -177,6 +181,10 @@ struct conf_retry {
 	uint32_t ping_stream_timeout_ms; /* the same for what has begun and cannot go elsewhere */
 };
 
+struct conf_outliers {
+	uint16_t most; /* of a group's weight that is taken away, basis points; 0: off */
+};
+
 struct conf_control {
 	uint32_t hold_ms;            /* minimum time on a rung before stepping down one */
 	uint32_t override_max_s;     /* 72 h */
@@ -216,6 +224,7 @@ struct conf {
 	struct conf_cache cache;
 	struct conf_limits limits;
 	struct conf_retry retry;
+	struct conf_outliers outliers;
 	struct conf_control control;
 	struct conf_admin admin;
 	struct conf_headers headers;

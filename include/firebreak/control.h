@@ -59,6 +59,8 @@ int64_t ctl_started(const struct ctl *c);    /* wall ns */
 int64_t ctl_mode_since(const struct ctl *c); /* wall ns */
 uint16_t ctl_reachable(const struct ctl *c); /* usable capacity, basis points */
 bool ctl_draining(const struct ctl *c);
+/* What the judge of outliers thinks. */
+const struct dc_outliers *ctl_outliers(const struct ctl *c);
 /* There is a process and its heartbeat moved within the last five seconds. */
 bool ctl_worker_alive(const struct ctl *c, unsigned worker);
 

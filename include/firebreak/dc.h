@@ -55,6 +55,9 @@ int64_t dc_health_wait(const struct dc_health *h, const struct conf_datacenter *
 struct dc_live {
 	uint8_t endpoint_state[CONF_MAX_ENDPOINTS];    /* enum dc_state */
 	uint8_t datacenter_state[CONF_MAX_DATACENTERS];
+	uint16_t endpoint_away[CONF_MAX_ENDPOINTS];    /* basis points of its weight taken away (dc_outlier.h); 0 normally */
+	uint8_t spread;     /* enum dc_spread */
+	bool disbelieved;   /* the checks, all of them: see dc_panic */
 	uint16_t share[CONF_MAX_DATACENTERS];          /* basis points of its weight it may take now */
 };
 
@@ -91,7 +94,8 @@ struct dc_want {
 
 /* The endpoint to use, or -1: every one is tried already, down or drained. Datacenter
  * by weighted rendezvous hash over those usable (weight 0: a standby, used when no
- * weighted one is as good); endpoint by power of two choices on in-flight and recent latency.
+ * weighted one is as good); endpoint by power of two choices on in-flight and recent latency,
+ * among those that have not half again their part of what is under way.
  * Untried endpoints of the same datacenter come before another datacenter unless the
  * whole datacenter looks bad; avoided ones only when nothing else is left. The same
  * input gives the same answer, on every node. */

@@ -34,9 +34,9 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
 				  const struct h2_field *field, size_t n, bool end, void *user,
 				  int *endpoint, enum fault *why);
 /* The attempt is over; once for each stream: what it says about the endpoint. head_ns:
- * time to the response head, 0 when none came; status: of that head. No fault and no head (the
- * client left) says nothing. */
-void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns, unsigned status);
+ * time to the response head, 0 when none came; status: of that head; feature: of the request. No
+ * fault and no head (the client left) says nothing. */
+void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum fault fault, int64_t head_ns, unsigned status);
 /* This request got no answer in its time. A connection on which nothing at all was
  * answered meanwhile takes no new ones: PING may pass where requests do not. */
 void dc_pool_unanswered(const struct h2_stream *st);

@@ -24,6 +24,13 @@ static void on_endpoint(void *user, unsigned endpoint, const struct dc_health *h
 		ctl_publish(c, false);
 }
 
+/* Endpoint i was k there. */
+static void known(struct ctl *c, unsigned i, const struct dc_live *then, unsigned k)
+{
+	ctl_prior_from(c, i, (enum dc_state)then->endpoint_state[k]);
+	ctl_spread_from(c, i, then->endpoint_away[k]);
+}
+
 /* The one that died told the workers this; see publish.c. */
 static void take_over(struct ctl *c)
 {
@@ -33,7 +40,7 @@ static void take_over(struct ctl *c)
 	if (!board_read(c->board, &last) || last.generation != c->conf->generation)
 		return;
 	for (i = 0; i < c->conf->endpoints; i++)
-		ctl_prior_from(c, i, (enum dc_state)last.dc.endpoint_state[i]);
+		known(c, i, &last.dc, i);
 	if (!last.degrade.mode_forced && last.degrade.mode < c->conf->modes)
 		c->controller.mode = last.degrade.mode;
 }
@@ -69,6 +76,7 @@ struct ctl *ctl_create(const struct ctl_args *args, struct net_loop *loop)
 	c->controller.since = clock_now();
 	net_timer_init(&c->tick, on_tick);
 	degrade_compile(c->conf, &c->plan, NULL, NULL);
+	dc_outliers_init(&c->outliers);
 	take_over(c);
 	ctl_overrides_open(c);
 	c->probe = dc_probe_create(loop, c->conf, c->board, on_endpoint, c);
@@ -111,6 +119,7 @@ void ctl_tick(struct ctl *c)
 {
 	ctl_pulse(c);
 	ctl_overrides_tick(c);
+	ctl_spread_tick(c);
 	ctl_publish(c, false);
 	tm_add(board_control_tm(c->board), TM_TURNS, 1);
 	tm_add(board_control_tm(c->board), TM_LOG_DROPPED, log_dropped());
@@ -140,6 +149,7 @@ static void carry_over(struct ctl *c, const struct conf *old, const struct conf 
 	unsigned i, k;
 
 	memset(c->prior, 0, sizeof(c->prior));
+	dc_outliers_init(&c->outliers);
 	for (i = 0; i < next->endpoints; i++) {
 		const struct conf_endpoint *n = &next->endpoint[i];
 
@@ -148,7 +158,7 @@ static void carry_over(struct ctl *c, const struct conf *old, const struct conf 
 
 			if (!strcmp(o->address, n->address) &&
 			    !strcmp(old->datacenter[o->datacenter].name, next->datacenter[n->datacenter].name))
-				ctl_prior_from(c, i, (enum dc_state)c->live.dc.endpoint_state[k]);
+				known(c, i, &c->live.dc, k);
 		}
 	}
 }
@@ -313,6 +323,11 @@ struct board *ctl_board(const struct ctl *c)
 const struct board_live *ctl_live(const struct ctl *c)
 {
 	return &c->live;
+}
+
+const struct dc_outliers *ctl_outliers(const struct ctl *c)
+{
+	return &c->outliers;
 }
 
 const struct dc_health *ctl_health(const struct ctl *c, unsigned endpoint)

@@ -5,12 +5,14 @@
  *   control.c    life: start, commands from the supervisor, reload, end
  *   operate.c    overrides set, cleared, ended; kept and audited
  *   publish.c    every tick: health > capacity > mode > board
+ *   spread.c     outliers, and checks that nobody believes
  */
 #ifndef CONTROL_CTL_H
 #define CONTROL_CTL_H
 
 #include "audit.h"
 #include "firebreak/control.h"
+#include "firebreak/dc_outlier.h"
 #include "firebreak/dc_probe.h"
 #include "override.h"
 
@@ -54,6 +56,9 @@ struct ctl {
 	bool draining;
 	int64_t drain_until; /* monotonic ns */
 
+	struct dc_outliers outliers;
+	int64_t look_at;     /* monotonic ns: its next look */
+
 	struct overrides overrides;
 	bool unsaved;       /* the file is behind the table: tried again by the tick */
 	int64_t save_next;  /* monotonic ns */
@@ -76,6 +81,13 @@ uint16_t ctl_compute(const struct ctl *c, const struct overrides *all, struct bo
 void ctl_publish(struct ctl *c, bool always);
 void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state);
 void ctl_pulse(struct ctl *c);
+
+/* spread.c */
+void ctl_spread_tick(struct ctl *c);
+/* From endpoint states by their checks to what is to be believed, and what each may have. */
+void ctl_spread_apply(const struct ctl *c, struct dc_live *live, const bool drained[CONF_MAX_DATACENTERS]);
+/* What the one that died had taken away. */
+void ctl_spread_from(struct ctl *c, unsigned endpoint, uint16_t away);
 
 /* operate.c */
 void ctl_overrides_open(struct ctl *c);

@@ -2,7 +2,7 @@
 /*
  * From evidence to the board, on every tick and at once when an endpoint changes:
  *
- *   probe states (or what was known before) > dc_summarise > degrade_control
+ *   probe states (or what was known before) > outliers > dc_summarise > degrade_control
  *        > overrides > board_live > board_publish, when anything differs
  *
  * A control process that was replaced knows nothing about the endpoints yet. Telling
@@ -55,7 +55,11 @@ uint16_t ctl_compute(const struct ctl *c, const struct overrides *all, struct bo
 	for (i = 0; i < c->conf->endpoints; i++)
 		live->dc.endpoint_state[i] = (uint8_t)endpoint_state(c, i, (enum dc_state)live->dc.endpoint_state[i]);
 	overrides_apply(all, c->conf, c->controller.mode, &live->degrade, drained);
+	ctl_spread_apply(c, &live->dc, drained);
 	reachable = dc_summarise(c->conf, &live->dc, drained);
+	for (i = 0; i < c->conf->datacenters; i++)
+		if (live->dc.share[i] > c->outliers.datacenter[i].share)
+			live->dc.share[i] = c->outliers.datacenter[i].share;
 	live->degrade.any_datacenter = reachable > 0;
 	return reachable;
 }
@@ -64,6 +68,9 @@ static void log_datacenters(const struct ctl *c, const struct board_live *then)
 {
 	size_t i;
 
+	if (c->live.dc.spread != then->dc.spread)
+		log_event(LOG_LEVEL_WARN, "spread.changed", "from", dc_spread_word((enum dc_spread)c->live.dc.spread), "to",
+			  dc_spread_word((enum dc_spread)then->dc.spread), "why", then->dc.disbelieved ? "checks" : "requests", NULL);
 	if (c->live.generation != then->generation)
 		return;
 	for (i = 0; i < c->conf->datacenters; i++) {

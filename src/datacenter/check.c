@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One active check: a GET on the check path over the endpoint's own session, with a
- * PING beside it. The verdict falls with the response head (2xx: passed) or with the
- * first of these limits:
+ * One active check over the endpoint's own session, with a PING beside it: a GET on the
+ * check path, whose verdict falls with the response head (2xx: passed), or a call of
+ * grpc.health.v1, whose verdict falls with its end; or with the first of these limits:
  *
  *   connect     conf.retry.connect_timeout_ms, kept by net
  *   silence     nothing at all heard: conf.retry.ping_idle_timeout_ms, or the connect
@@ -10,7 +10,8 @@
  *   the check   conf.datacenter.check_timeout_ms
  *
  * A session on which a check ran out of time is given up, the next one connects anew: it
- * may have been that connection alone, or who is behind it.
+ * may have been that connection alone, or who is behind it. If the endpoint's requests
+ * are answered well just then, it is load that was met, and the check says nothing.
  */
 #include "probe.h"
 
@@ -18,6 +19,7 @@
 #include <string.h>
 
 #include "firebreak/log.h"
+#include "grpc_health.h"
 #include "name.h"
 
 #define RESOLVE_EVERY   (30 * CLOCK_SEC)
@@ -27,6 +29,13 @@
 #define BUSY_PAUSE      (20 * CLOCK_MS)
 
 /* ---- making ---- */
+
+static const struct conf_datacenter *config(const struct check *k)
+{
+	const struct conf *c = k->probe->conf;
+
+	return &c->datacenter[c->endpoint[k->index].datacenter];
+}
 
 static struct h2_field field_of(enum h2_token token, const char *value)
 {
@@ -39,15 +48,37 @@ static bool make_strings(struct check *k, const struct conf_datacenter *dc, cons
 
 	k->address = strdup(address);
 	k->authority = strdup(authority);
-	k->path = strdup(dc->check_path ? dc->check_path : "/");
+	k->path = strdup(dc->check_type == CONF_CHECK_GRPC ? GRPC_HEALTH_PATH : dc->check_path ? dc->check_path : "/");
 	k->sni = dc->server_name ? strdup(dc->server_name) : name_of_address(address);
 	return k->address && k->authority && k->path && k->sni;
+}
+
+static void add(struct check *k, enum h2_token token, const char *value)
+{
+	k->field[k->fields++] = field_of(token, value);
+}
+
+static void make_fields(struct check *k)
+{
+	static const char agent[] = "user-agent", firebreak[] = "firebreak-check";
+	bool grpc = config(k)->check_type == CONF_CHECK_GRPC;
+
+	add(k, H2_METHOD, grpc ? "POST" : "GET");
+	add(k, H2_SCHEME, config(k)->tls ? "https" : "http");
+	add(k, H2_AUTHORITY, k->authority);
+	add(k, H2_PATH, k->path);
+	if (grpc) {
+		add(k, H2_CONTENT_TYPE, "application/grpc");
+		add(k, H2_TE, "trailers");
+	}
+	k->field[k->fields++] = (struct h2_field){ .name = (const uint8_t *)agent, .name_len = sizeof(agent) - 1,
+						   .value = (const uint8_t *)firebreak, .value_len = sizeof(firebreak) - 1,
+						   .flags = H2_FIELD_KEEP };
 }
 
 bool check_init(struct check *k, struct dc_probe *p, unsigned index)
 {
 	const struct conf_datacenter *dc = &p->conf->datacenter[p->conf->endpoint[index].datacenter];
-	static const char agent[] = "user-agent", firebreak[] = "firebreak-check";
 	char why[256];
 
 	k->probe = p;
@@ -55,13 +86,7 @@ bool check_init(struct check *k, struct dc_probe *p, unsigned index)
 	dc_health_init(&k->health, clock_now());
 	if (!make_strings(k, dc, p->conf->endpoint[index].address))
 		return false;
-	k->field[0] = field_of(H2_METHOD, "GET");
-	k->field[1] = field_of(H2_SCHEME, dc->tls ? "https" : "http");
-	k->field[2] = field_of(H2_AUTHORITY, k->authority);
-	k->field[3] = field_of(H2_PATH, k->path);
-	k->field[4] = (struct h2_field){ .name = (const uint8_t *)agent, .name_len = sizeof(agent) - 1,
-					 .value = (const uint8_t *)firebreak, .value_len = sizeof(firebreak) - 1,
-					 .flags = H2_FIELD_KEEP };
+	make_fields(k);
 	k->addrs = net_addr_parse(&k->addr[0], k->address);
 	k->resolve_at = k->addrs ? INT64_MAX : 0;
 	if (dc->tls && !(k->tls = net_tls_client(dc->ca, dc->verify, true, why)))
@@ -115,13 +140,29 @@ static void resolve(struct check *k)
 
 /* ---- the verdict ---- */
 
-static void verdict(struct check *k, bool passed, enum fault fault)
+/* Nobody answered, in the first place not the check's own connection; but requests are
+ * answered well, as late as in the second half of its time. */
+static bool load_only(const struct check *k, enum fault fault)
 {
-	struct dc_evidence e = { .checks_ok = passed, .checks_failed = !passed, .fault = passed ? FAULT_NONE : fault };
+	return (fault == FAULT_UPSTREAM_TIMEOUT || fault == FAULT_UPSTREAM_SILENT || fault == FAULT_CONNECT_TIMEOUT) &&
+	       k->well_at > k->started + (clock_now() - k->started) / 2;
+}
+
+/* FAULT_NONE: passed. */
+static void verdict(struct check *k, enum fault fault)
+{
+	bool passed = fault == FAULT_NONE;
+	struct dc_evidence e = { .checks_ok = passed, .checks_failed = !passed, .fault = fault };
 
 	if (!k->waiting)
 		return;
 	k->waiting = false;
+	if (load_only(k, fault)) {
+		log_event(LOG_LEVEL_INFO, "check.late", "datacenter", config(k)->name, "endpoint", k->address, "why",
+			  fault_info(fault)->word, NULL);
+		probe_schedule(k);
+		return;
+	}
 	if (!passed) {
 		if (k->addrs > 1)
 			k->at = (k->at + 1) % k->addrs;
@@ -142,22 +183,53 @@ static void drop_stream(struct check *k)
 	k->stream = NULL;
 }
 
+static enum fault http_answer(unsigned status)
+{
+	return status >= 200 && status < 300 ? FAULT_NONE : status == 404 ? FAULT_CHECK_UNKNOWN : FAULT_CHECK_FAILED;
+}
+
+/* In the trailers, or in the head when there is no body ("Trailers-Only"); -1: in neither. */
+static int grpc_status(const struct h2_stream *st)
+{
+	const struct h2_head *h = st->trailers ? st->trailers : st->head;
+	int status = 0;
+	size_t k;
+	unsigned i;
+
+	for (i = 0; i < h->count; i++) {
+		const struct h2_field *f = &h->field[i];
+
+		if (f->token != H2_GRPC_STATUS)
+			continue;
+		for (k = 0; k < f->value_len && k < 4 && f->value[k] >= '0' && f->value[k] <= '9'; k++)
+			status = 10 * status + f->value[k] - '0';
+		return k && k == f->value_len ? status : -1;
+	}
+	return -1;
+}
+
 void check_on_ready(struct h2_stream *st, uint32_t what)
 {
 	struct check *k = st->user; /* NULL: dropped */
 
+	bool grpc = k && config(k)->check_type == CONF_CHECK_GRPC;
+
 	if (what & H2_BODY) {
+		if (grpc && k->body < GRPC_HEALTH_ANSWER)
+			buf_peek(&st->in, k->answer + k->body, GRPC_HEALTH_ANSWER - k->body);
 		if (k)
 			k->body += st->in.len;
 		h2_consume(st, st->in.len);
 		buf_clear(&st->in);
 	}
-	if (k && (what & H2_HEAD))
-		verdict(k, st->head->status >= 200 && st->head->status < 300, FAULT_CHECK_FAILED);
+	if (k && !grpc && (what & H2_HEAD))
+		verdict(k, http_answer(st->head->status));
+	if (grpc && (what & H2_END))
+		verdict(k, grpc_health_answer(st->head->status, grpc_status(st), k->answer, k->body));
 	if (what & H2_CLOSED) {
 		if (k) {
 			k->stream = NULL;
-			verdict(k, false, st->fault != FAULT_NONE ? st->fault : FAULT_UPSTREAM_RESET);
+			verdict(k, st->fault != FAULT_NONE ? st->fault : FAULT_UPSTREAM_RESET);
 		}
 		h2_release(&st);
 	} else if (k && k->body > BODY_MOST) {
@@ -182,7 +254,7 @@ static void on_closed(void *owner, enum fault fault)
 	k->h2 = NULL;
 	p->sessions--;
 	if (!p->dying) {
-		verdict(k, false, fault != FAULT_NONE ? fault : FAULT_UPSTREAM_CLOSED);
+		verdict(k, fault != FAULT_NONE ? fault : FAULT_UPSTREAM_CLOSED);
 		return;
 	}
 	free(k->authority);
@@ -216,6 +288,23 @@ static int64_t silence(const struct check *k)
 	return (ms < most ? ms : most) * CLOCK_MS;
 }
 
+static void ask(struct check *k, enum fault *why)
+{
+	bool grpc = config(k)->check_type == CONF_CHECK_GRPC;
+	uint8_t message[GRPC_HEALTH_REQUEST];
+	struct buf body = { 0 };
+
+	k->stream = h2_request(k->h2, k->field, k->fields, !grpc, k, why);
+	if (!k->stream || !grpc)
+		return;
+	if (!buf_append(&body, message, grpc_health_request(message, config(k)->check_service)) || !h2_write(k->stream, &body) ||
+	    !h2_finish(k->stream, NULL, 0)) {
+		*why = FAULT_NO_MEMORY;
+		buf_clear(&body);
+		drop_stream(k);
+	}
+}
+
 void check_start(struct check *k)
 {
 	struct dc_probe *p = k->probe;
@@ -236,10 +325,10 @@ void check_start(struct check *k)
 	if (reach(k)) {
 		if (h2_session_open(k->h2))
 			h2_ping(k->h2);
-		k->stream = h2_request(k->h2, k->field, CHECK_FIELDS, true, k, &why);
+		ask(k, &why);
 	}
 	if (!k->stream)
-		verdict(k, false, why);
+		verdict(k, why);
 	else
 		net_timer_arm(p->loop, &k->timer, k->started + silence(k));
 }
@@ -255,12 +344,12 @@ void check_limit(struct check *k)
 	if (k->h2 && h2_session_heard(k->h2) <= asked && (h2_session_open(k->h2) || clock_now() >= end)) {
 		h2_close(k->h2, FAULT_UPSTREAM_SILENT); /* its stream is told by and by */
 		drop_stream(k);
-		verdict(k, false, FAULT_UPSTREAM_SILENT);
+		verdict(k, FAULT_UPSTREAM_SILENT);
 	} else if (clock_now() >= end) {
 		if (k->h2)
 			h2_close(k->h2, FAULT_UPSTREAM_TIMEOUT);
 		drop_stream(k);
-		verdict(k, false, FAULT_UPSTREAM_TIMEOUT);
+		verdict(k, FAULT_UPSTREAM_TIMEOUT);
 	} else {
 		net_timer_arm(k->probe->loop, &k->timer, end);
 	}

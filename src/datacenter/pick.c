@@ -5,10 +5,12 @@
  *
  *   datacenters ranked:  sound  >  has an endpoint worth trying  >  only avoided ones
  *   within a rank:       weighted rendezvous hash of want->hash
- *   within it:           two endpoints drawn by weight, the less loaded one
+ *   within it:           of the endpoints that do not have too much under way already two
+ *                        drawn by weight, the less loaded one
  */
 #include "firebreak/clock.h"
 #include "firebreak/dc.h"
+#include "firebreak/degrade.h"
 
 __extension__ typedef unsigned __int128 uint128;
 
@@ -212,30 +214,56 @@ static int pick_datacenter(const struct conf *c, const struct dc_live *live, con
 
 /* ---- endpoint ---- */
 
+/* What the outliers' judge has left of it. */
+static uint64_t weight_of(const struct conf *c, const struct dc_live *live, int i)
+{
+	return (uint64_t)c->endpoint[i].weight * (DEGRADE_FULL - (unsigned)live->endpoint_away[i]);
+}
+
 /* Draws one of the candidates by weight. */
-static int draw(const struct conf *c, uint64_t candidates, uint32_t random)
+static int draw(const struct conf *c, const struct dc_live *live, uint64_t candidates, uint32_t random)
 {
 	uint64_t left, sum = 0;
 	uint64_t at;
 
 	for (left = candidates; left; left &= left - 1)
-		sum += c->endpoint[__builtin_ctzll(left)].weight;
+		sum += weight_of(c, live, __builtin_ctzll(left));
 	at = sum * random >> 32;
 	for (left = candidates; left; left &= left - 1) {
 		int i = __builtin_ctzll(left);
 
-		if (at < c->endpoint[i].weight)
+		if (at < weight_of(c, live, i))
 			return i;
-		at -= c->endpoint[i].weight;
+		at -= weight_of(c, live, i);
 	}
 	return -1;
 }
 
+/* Bounded loads (Mirrokni, Thorup and Zadimoghaddam): nobody gets more than half again its
+ * part, by weight, of what is under way, this request included. Whoever is slow has it for
+ * long, so it is not sent more however the dice fall. Some candidate is always left. */
+static uint64_t not_full(const struct conf *c, const struct dc_live *live, const struct dc_local *local, uint64_t candidates)
+{
+	uint64_t left, weight = 0, under_way = 1;
+
+	for (left = candidates; left; left &= left - 1) {
+		weight += weight_of(c, live, __builtin_ctzll(left));
+		under_way += local->in_flight[__builtin_ctzll(left)];
+	}
+	for (left = candidates; left; left &= left - 1) {
+		int i = __builtin_ctzll(left);
+
+		if (local->in_flight[i] && 2 * weight * local->in_flight[i] >= 3 * under_way * weight_of(c, live, i))
+			candidates &= ~(UINT64_C(1) << i);
+	}
+	return candidates;
+}
+
 /* How long a request would take there: latency grown by what is under way, for its
  * part of the pair's weight. */
-static double load(const struct conf *c, const struct dc_local *local, int i, int other, double latency)
+static double load(const struct conf *c, const struct dc_live *live, const struct dc_local *local, int i, int other, double latency)
 {
-	double part = (double)c->endpoint[i].weight / (c->endpoint[i].weight + c->endpoint[other].weight);
+	double own = (double)weight_of(c, live, i), part = own / (own + (double)weight_of(c, live, other));
 
 	return latency * (1 + local->in_flight[i] / (2 * part));
 }
@@ -244,7 +272,7 @@ static double load(const struct conf *c, const struct dc_local *local, int i, in
  * counts up to a bound: else all would run to the one that was quick a moment ago, long
  * after it is not. Loads within a quarter of each other are equal: then the first, drawn by
  * weight, has it. */
-static int less_loaded(const struct conf *c, const struct dc_local *local, int a, int b, int64_t now)
+static int less_loaded(const struct conf *c, const struct dc_live *live, const struct dc_local *local, int a, int b, int64_t now)
 {
 	double la = latency(local, (unsigned)a, now), lb = latency(local, (unsigned)b, now);
 
@@ -254,14 +282,14 @@ static int less_loaded(const struct conf *c, const struct dc_local *local, int a
 		la = TIMES_MOST * lb;
 	if (lb > TIMES_MOST * la)
 		lb = TIMES_MOST * la;
-	return load(c, local, b, a, lb) * 1.25 < load(c, local, a, b, la) ? b : a;
+	return load(c, live, local, b, a, lb) * 1.25 < load(c, live, local, a, b, la) ? b : a;
 }
 
 static int pick_endpoint(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
 			 const struct dc_want *want, unsigned d, int64_t now)
 {
 	const struct conf_datacenter *dc = &c->datacenter[d];
-	uint64_t candidates[UNUSABLE] = { 0 };
+	uint64_t candidates[UNUSABLE] = { 0 }, from;
 	enum rank r, best = UNUSABLE;
 	unsigned i;
 	int a, b;
@@ -276,14 +304,15 @@ static int pick_endpoint(const struct conf *c, const struct dc_live *live, const
 	}
 	if (best == UNUSABLE)
 		return -1;
-	a = draw(c, candidates[best], (uint32_t)want->random);
+	from = not_full(c, live, local, candidates[best]);
+	a = draw(c, live, from, (uint32_t)want->random);
 	if (a < 0)
 		return a;
-	candidates[best] &= ~(UINT64_C(1) << a);
-	if (!candidates[best])
+	from &= ~(UINT64_C(1) << a);
+	if (!from)
 		return a;
-	b = draw(c, candidates[best], (uint32_t)(want->random >> 32));
-	return b < 0 ? a : less_loaded(c, local, a, b, now);
+	b = draw(c, live, from, (uint32_t)(want->random >> 32));
+	return b < 0 ? a : less_loaded(c, live, local, a, b, now);
 }
 
 int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_local *local,

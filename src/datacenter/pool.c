@@ -200,6 +200,7 @@ void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct boar
 	p->conf = conf;
 	p->part = part;
 	p->local = local;
+	p->usual = (struct dc_usual){ 0 }; /* features have other numbers */
 	p->ctx.limits = &conf->limits;
 	p->ctx.faults = part->tm.fault;
 	assume(p, before, &was, from);
@@ -255,7 +256,14 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
 	return st;
 }
 
-void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t head_ns, unsigned status)
+/* Did the endpoint fail this request? Whoever sends requests away in good order did not. */
+static bool failed(enum fault fault)
+{
+	return fault_info(fault)->blames_datacenter || fault == FAULT_UPSTREAM_RESET || fault == FAULT_UPSTREAM_TIMEOUT ||
+	       fault == FAULT_UPSTREAM_REFUSED || fault == FAULT_UPSTREAM_BAD_RESPONSE;
+}
+
+void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum fault fault, int64_t head_ns, unsigned status)
 {
 	struct board_evidence *e;
 
@@ -265,6 +273,8 @@ void dc_pool_result(struct dc_pool *p, int endpoint, enum fault fault, int64_t h
 	e = &p->part->endpoint[endpoint];
 	if (p->endpoint[endpoint])
 		endpoint_count(p->endpoint[endpoint]);
+	if (head_ns > 0 || failed(fault))
+		dc_usual_note(&p->usual, feature, head_ns, failed(fault) || status >= 500, &e->traffic);
 	if (head_ns > 0) { /* a client that left before it says nothing */
 		e->answers++;
 		dc_local_answered(&p->local, (unsigned)endpoint, head_ns, clock_now(), status < 500);

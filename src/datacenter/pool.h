@@ -65,6 +65,7 @@ struct dc_pool {
 	struct dc_live now;      /* the last board that fits our configuration */
 	uint64_t version;
 	struct dc_local local;
+	struct dc_usual usual;
 	struct endpoint *endpoint[CONF_MAX_ENDPOINTS];
 	struct net_tls *tls[CONF_MAX_DATACENTERS];
 	struct list leaving;

@@ -64,15 +64,30 @@ static void on_timer(struct net_timer *t)
 		check_start(k);
 }
 
+static void take_traffic(struct check *k, const struct dc_traffic *t, const struct dc_evidence *e)
+{
+	k->traffic.well += t->well;
+	k->traffic.errors += t->errors;
+	k->traffic.errors_usual += t->errors_usual;
+	k->traffic.slow += t->slow;
+	k->traffic.slow_squared += t->slow_squared;
+	if (t->well)
+		k->well_at = clock_now();
+	if (t->well || t->errors || e->faults || e->silences)
+		k->works = t->well;
+}
+
 static void on_poll(struct net_timer *t)
 {
 	struct dc_probe *p = list_entry(t, struct dc_probe, poll);
 	struct dc_evidence e[CONF_MAX_ENDPOINTS];
+	struct dc_traffic traffic[CONF_MAX_ENDPOINTS];
 	unsigned i;
 
 	net_timer_arm(p->loop, t, clock_now() + POLL);
-	evidence_collect(p, e);
+	evidence_collect(p, e, traffic);
 	for (i = 0; i < p->conf->endpoints; i++) {
+		take_traffic(&p->check[i], &traffic[i], &e[i]);
 		if (!e[i].answers && !e[i].faults && !e[i].silences)
 			continue;
 		probe_record(&p->check[i], &e[i]);
@@ -147,6 +162,21 @@ void dc_probe_states(const struct dc_probe *p, struct dc_live *live)
 const struct dc_health *dc_probe_health(const struct dc_probe *p, unsigned endpoint)
 {
 	return endpoint < p->conf->endpoints ? &p->check[endpoint].health : NULL;
+}
+
+void dc_probe_traffic(struct dc_probe *p, struct dc_traffic out[CONF_MAX_ENDPOINTS])
+{
+	unsigned i;
+
+	for (i = 0; i < CONF_MAX_ENDPOINTS; i++) {
+		out[i] = p->check[i].traffic;
+		p->check[i].traffic = (struct dc_traffic){ 0 };
+	}
+}
+
+bool dc_probe_works(const struct dc_probe *p, unsigned endpoint)
+{
+	return endpoint < p->conf->endpoints && p->check[endpoint].works;
 }
 
 void dc_probe_pump(struct dc_probe *p)

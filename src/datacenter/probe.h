@@ -3,7 +3,8 @@
  * Inside the control side of the room.
  *
  *   probe.c     the door, and the schedule of checks
- *   check.c     one check: connect, GET, the verdict
+ *   check.c     one check: connect, ask, the verdict
+ *   grpc_health.c  pure: what a gRPC check asks, what its answer means
  *   evidence.c  what the workers saw, from the board
  */
 #ifndef DATACENTER_PROBE_H
@@ -12,9 +13,10 @@
 #include "firebreak/clock.h"
 #include "firebreak/dc_probe.h"
 #include "firebreak/h2.h"
+#include "grpc_health.h"
 
 #define CHECK_ADDRS  8
-#define CHECK_FIELDS 5
+#define CHECK_FIELDS 7 /* at most */
 
 /* owned by: the probe's table
  * freed by: check_finish; its memory with the probe, after the last session */
@@ -32,9 +34,14 @@ struct check {
 	int64_t resolve_at;
 	char *address, *sni, *authority, *path;
 	struct h2_field field[CHECK_FIELDS];
+	unsigned fields;
 	int64_t started;          /* the check under way, or the last one */
 	size_t body;              /* octets of its answer */
-	bool waiting;             /* for the response head */
+	uint8_t answer[GRPC_HEALTH_ANSWER]; /* the first of them, of a gRPC check */
+	bool waiting;             /* for the verdict */
+	struct dc_traffic traffic; /* since dc_probe_traffic */
+	int64_t well_at;          /* a request was answered well, as far as we know */
+	bool works;               /* the last that was heard of its requests was good */
 };
 
 /* What a worker had counted when we looked last. */
@@ -83,6 +90,6 @@ void check_on_ready(struct h2_stream *st, uint32_t what);
 /* ---- evidence.c ---- */
 /* Adds up what the workers of our generation have seen since the last call, for each
  * endpoint. */
-void evidence_collect(struct dc_probe *p, struct dc_evidence out[CONF_MAX_ENDPOINTS]);
+void evidence_collect(struct dc_probe *p, struct dc_evidence out[CONF_MAX_ENDPOINTS], struct dc_traffic traffic[CONF_MAX_ENDPOINTS]);
 
 #endif

@@ -142,7 +142,7 @@ void attempt_over(struct xchg *x, enum fault fault)
 		return;
 	x->attempting = false;
 	if (x->via == x->w->snap)
-		dc_pool_result(x->w->pool, x->endpoint, fault, x->head_at ? x->head_at - x->attempt_at : 0, x->status);
+		dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, x->head_at ? x->head_at - x->attempt_at : 0, x->status);
 }
 
 void attempt_abandon(struct xchg *x, enum fault fault)

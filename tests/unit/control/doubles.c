@@ -74,6 +74,7 @@ static struct whole *make(const char *state_dir)
 	c->tier = w->tier;
 	c->tiers = 3;
 	c->control.hold_ms = 1000;
+	c->outliers.most = 5000;
 	c->control.override_max_s = 72 * 3600;
 	c->control.state_dir = state_dir;
 	c->admin.address = "127.0.0.1:9901";
@@ -167,7 +168,19 @@ struct dc_probe {
 };
 
 static struct dc_health health[CONF_MAX_ENDPOINTS];
+static struct dc_traffic traffic[CONF_MAX_ENDPOINTS];
+static uint64_t works;
 static struct dc_probe *the_probe;
+
+struct dc_traffic *test_traffic(unsigned endpoint)
+{
+	return &traffic[endpoint];
+}
+
+void test_works(uint64_t endpoints)
+{
+	works = endpoints;
+}
 
 struct dc_health *test_probe(unsigned endpoint)
 {
@@ -177,6 +190,8 @@ struct dc_health *test_probe(unsigned endpoint)
 void test_probe_reset(void)
 {
 	memset(health, 0, sizeof(health));
+	memset(traffic, 0, sizeof(traffic));
+	works = 0;
 }
 
 void test_probe_change(unsigned endpoint, enum dc_state state, enum fault why)
@@ -216,6 +231,16 @@ void dc_probe_states(const struct dc_probe *p, struct dc_live *live)
 const struct dc_health *dc_probe_health(const struct dc_probe *p, unsigned endpoint)
 {
 	return &health[endpoint];
+}
+
+void dc_probe_traffic(struct dc_probe *p, struct dc_traffic out[CONF_MAX_ENDPOINTS])
+{
+	memcpy(out, traffic, sizeof(traffic));
+}
+
+bool dc_probe_works(const struct dc_probe *p, unsigned endpoint)
+{
+	return works >> endpoint & 1;
 }
 
 void dc_probe_pump(struct dc_probe *p)

@@ -18,6 +18,9 @@ struct conf *test_conf(const char *state_dir);
 struct conf *test_conf_reordered(const char *state_dir);
 
 struct dc_health *test_probe(unsigned endpoint);
+/* What requests tell in every look, and where they were answered well. */
+struct dc_traffic *test_traffic(unsigned endpoint);
+void test_works(uint64_t endpoints);
 void test_probe_reset(void);
 /* Tells the subscriber. */
 void test_probe_change(unsigned endpoint, enum dc_state state, enum fault why);

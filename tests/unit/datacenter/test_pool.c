@@ -34,7 +34,7 @@ static void on_ready(struct h2_stream *st, uint32_t what)
 	a->fault = st->fault;
 	a->stream = NULL;
 	if (pool)
-		dc_pool_result(pool, a->endpoint, a->fault, a->status ? a->ended - a->began : 0, (unsigned)a->status);
+		dc_pool_result(pool, a->endpoint, 0, a->fault, a->status ? a->ended - a->began : 0, (unsigned)a->status);
 	h2_release(&st);
 }
 
@@ -143,10 +143,10 @@ static void answers(void **state)
 	assert_int_equal(peer[0].accepted, 1);
 	assert_int_equal(part.endpoint[0].answers, 2);
 	assert_int_equal(part.endpoint[0].faults, 0);
-	dc_pool_result(pool, 0, FAULT_NONE, 0, 0); /* the client left before the head: says nothing */
-	dc_pool_result(pool, 0, FAULT_UPSTREAM_RESET, 0, 0);
-	dc_pool_result(pool, 63, FAULT_UPSTREAM_CLOSED, 0, 0);
-	dc_pool_result(pool, -1, FAULT_UPSTREAM_CLOSED, 0, 0);
+	dc_pool_result(pool, 0, 0, FAULT_NONE, 0, 0); /* the client left before the head: says nothing */
+	dc_pool_result(pool, 0, 0, FAULT_UPSTREAM_RESET, 0, 0);
+	dc_pool_result(pool, 63, 0, FAULT_UPSTREAM_CLOSED, 0, 0);
+	dc_pool_result(pool, -1, 0, FAULT_UPSTREAM_CLOSED, 0, 0);
 	assert_int_equal(part.endpoint[0].answers, 2);
 	assert_int_equal(part.endpoint[0].faults, 0);
 	assert_int_equal(part.tm.scalar[TM_UPSTREAM_CONNECTIONS], 1);
