@@ -366,7 +366,7 @@ struct cast *cast_start(const struct scenario *s, const char *firebreak, char wh
 	}
 	c->s = s;
 	c->janitor = -1;
-	c->store.datacenter = -1;
+	c->store.datacenter = PLACE_REDIS;
 	find_programs(c, firebreak);
 	ok = cast_folder_create(c, why, 300);
 	if (ok && s->own_cast) {

@@ -56,6 +56,8 @@ struct cast {
 	struct endpoint endpoint[SCENARIO_ENDPOINTS];
 	unsigned endpoints;
 	struct endpoint store; /* Redis as a place of faults; its child is `redis` */
+	pid_t struck[SCENARIO_EVENTS]; /* processes of the proxy that faults have hit */
+	unsigned strikes;
 	struct child command[COMMANDS_MAX];
 	int reserved[PORTS_MAX];
 	unsigned ports;

@@ -6,6 +6,7 @@
  */
 #include "cast.h"
 
+#include <ctype.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -115,12 +116,76 @@ static bool apply(struct cast *c, struct endpoint *e, const struct scenario_even
 	return ok;
 }
 
+/* ---- processes of the proxy ---- */
+
+#define ROLES_MAX 64
+
+/* Those of the supervisor's children that call themselves "fb WORD", "fb WORD 0", ...; the one of the least name first. */
+static unsigned find_role(const struct cast *c, const char *word, pid_t found[ROLES_MAX])
+{
+	size_t len = strlen(word);
+	char path[64], name[32], least[32] = "";
+	unsigned n = 0;
+	FILE *children, *f;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)c->proxy.pid, (int)c->proxy.pid);
+	children = c->proxy.pid ? fopen(path, "re") : NULL;
+	while (children && n < ROLES_MAX && fscanf(children, "%d", &pid) == 1) {
+		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+		f = fopen(path, "re");
+		if (f && fgets(name, sizeof(name), f) && !strncmp(name, "fb ", 3) && !strncmp(name + 3, word, len) && !isalpha(name[3 + len])) {
+			found[n++] = pid;
+			if (n == 1 || strcmp(name, least) < 0) {
+				found[n - 1] = found[0];
+				found[0] = pid;
+				snprintf(least, sizeof(least), "%s", name);
+			}
+		}
+		if (f)
+			fclose(f);
+	}
+	if (children)
+		fclose(children);
+	return n;
+}
+
+/* One is hit; all are healed: who was stopped may have been replaced meanwhile. */
+static bool strike(struct cast *c, const struct scenario_event *v, char why[200])
+{
+	const char *word = scenario_place(c->s, v->datacenter);
+	pid_t pid[ROLES_MAX];
+	unsigned n = find_role(c, word, pid), i;
+
+	if (v->action == ACTION_HEAL) {
+		for (i = 0; i < n; i++)
+			kill(pid[i], SIGCONT);
+		return true;
+	}
+	snprintf(why, 200, "the proxy has no process \"%s\"", word);
+	if (!n || c->strikes == SCENARIO_EVENTS)
+		return false;
+	c->struck[c->strikes++] = pid[0];
+	return !kill(pid[0], v->fault == SFAULT_KILL ? SIGKILL : SIGSTOP);
+}
+
+bool cast_struck(const struct cast *c, pid_t pid)
+{
+	unsigned i;
+
+	for (i = 0; i < c->strikes && c->struck[i] != pid; i++)
+		;
+	return i < c->strikes;
+}
+
 bool cast_fault(struct cast *c, const struct scenario_event *v, char why[200])
 {
 	unsigned i, which = 0;
 	bool ok = true;
 
-	if (v->datacenter < 0)
+	if (v->datacenter < PLACE_REDIS)
+		return strike(c, v, why);
+	if (v->datacenter == PLACE_REDIS)
 		return apply(c, &c->store, v, why);
 	for (i = 0; i < c->endpoints; i++) {
 		if (c->endpoint[i].datacenter != v->datacenter)

@@ -240,11 +240,32 @@ static struct value time_to_recover(const struct selection *sel)
 	return (struct value){ true, (double)(bad * BIN) / FROM_MS };
 }
 
+/* Bins are judged when they are over; those without a request are as the one before. */
 int64_t judge_away(const struct result *r, unsigned feature)
 {
-	struct value v = time_to_recover(&(struct selection){ r, (int)feature, NULL, false, 0, INT64_MAX });
+	int64_t fault = first_fault(&(struct selection){ r, (int)feature, NULL, false, 0, INT64_MAX }), away = 0, bin = 0, now, bins;
+	uint64_t count = 0, good = 0;
+	size_t i;
 
-	return v.known ? (int64_t)(v.v * FROM_MS) : 0;
+	if (fault < 0)
+		return 0;
+	bins = (r->lasted - fault + BIN - 1) / BIN;
+	for (i = first_at(r, fault); i < r->samples; i++) {
+		const struct sample *s = &r->sample[i];
+
+		if (s->feature != feature)
+			continue;
+		now = (s->intended - fault) / BIN;
+		if (now != bin) {
+			away += (double)good < RECOVERED * (double)count ? now - bin : 0;
+			bin = now;
+			count = good = 0;
+		}
+		count++;
+		good += succeeded(r, s);
+	}
+	away += (double)good < RECOVERED * (double)count && bins > bin ? bins - bin : 0;
+	return away * BIN;
 }
 
 /* ---- what can be asserted ---- */

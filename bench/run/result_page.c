@@ -543,6 +543,9 @@ static void print_figures(const struct summary *s, FILE *out)
 		figure_row(s, out, sc->feature[f].name, &sc->feature[f], &s->cell[f], was);
 	figure_row(s, out, "all", NULL, &s->total[0], was);
 	fputs("</table></div>\n", out);
+	if (was)
+		fputs("<p class=soft>Away: the quarters of a second after the first fault in which fewer than 99&nbsp;% of the feature's requests succeeded, "
+		      "summed; a quarter without a request is as the one before it.</p>\n", out);
 }
 
 static void print_messages(const struct result *r, FILE *out)

@@ -122,8 +122,9 @@ void judge_all(struct result *r);
 /* Figures of a selection (feature index, or -1 with a tier's name, or -1 and NULL for all). */
 void judge_figures(const struct result *r, int feature, const char *tier, int64_t from, int64_t until, struct figures *out);
 
-/* How long the feature was away: from the run's first fault until its success ratio stayed at 99 %
- * (steps of 250 ms), ns; 0: there was no fault, or it never went. */
+/* How long the feature was away after the run's first fault, ns: the steps of 250 ms in which fewer
+ * than 99 % of its requests succeeded, summed; a step without a request is as the one before it. So one
+ * failure at the end costs one step, not the time until then. 0: there was no fault, or it never went. */
 int64_t judge_away(const struct result *r, unsigned feature);
 
 /* ---- results (summary.h reduces, these print) ---- */
@@ -177,6 +178,8 @@ const char *cast_words(const struct cast *c);
 /* Puts a fault in force, or (heal) takes it away: kill > start again, stop > continue, the rest by
  * a word to the messenger or the relay. Never waits. False with a sentence. */
 bool cast_fault(struct cast *c, const struct scenario_event *e, char why[200]);
+/* Whether a fault was to hit this process of the proxy. */
+bool cast_struck(const struct cast *c, pid_t pid);
 /* Runs firebreakctl with these words in the background; what it said is told when it ends. */
 bool cast_operator(struct cast *c, const char *words, char why[200]);
 /* From now on `say` is called from the loop: 'o' an operator's command has ended, 'n' a process

@@ -206,13 +206,16 @@ static void read_load(struct reader *r, const struct node *n)
 static void check_datacenter(struct reader *r, struct conf_mark at, const struct scenario_datacenter *d)
 {
 	const struct scenario_datacenter *other;
+	int i;
 
 	for (other = r->s->datacenter; other < d; other++) {
 		if (!strcmp(other->name, d->name))
 			conf_errors_add(r->errors, at, "a second datacenter \"%s\"; expected names that differ", d->name);
 	}
-	if (!strcmp(d->name, "redis"))
-		conf_errors_add(r->errors, at, "a datacenter called \"redis\"; expected another name: faults of Redis are told by it");
+	for (i = 0; i < PLACES; i++) {
+		if (!strcmp(d->name, scenario_places[i]))
+			conf_errors_add(r->errors, at, "a datacenter called \"%s\"; expected another name: faults of something else are told by it", d->name);
+	}
 }
 
 /* Of a target: nothing but their names is known. */

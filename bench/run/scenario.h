@@ -100,6 +100,20 @@ enum scenario_fault {
 };
 enum scenario_who { WHO_PROCESS, WHO_MESSENGER, WHO_WIRE };
 
+/* Where a fault acts beside the datacenters; their names are taken. X(NAME, "word") */
+#define SCENARIO_PLACES(X) \
+	X(REDIS, "redis") \
+	X(CONTROL, "control") /* the proxy's control process: its supervisor starts another */ \
+	X(WORKER, "worker")   /* its first worker */
+enum {
+#define X(name, word) PLACE_OF_##name,
+	SCENARIO_PLACES(X)
+#undef X
+	PLACES
+};
+/* As the `datacenter` of an event. */
+enum { PLACE_REDIS = -1 - PLACE_OF_REDIS, PLACE_CONTROL = -1 - PLACE_OF_CONTROL, PLACE_WORKER = -1 - PLACE_OF_WORKER };
+
 enum scenario_action { ACTION_FAULT, ACTION_HEAL, ACTION_OPERATOR };
 
 /* One line of the timeline. A `flap` or `waves` shorthand is unfolded by the loader into
@@ -108,8 +122,8 @@ struct scenario_event {
 	int64_t at;
 	enum scenario_action action;
 	enum scenario_fault fault;
-	int datacenter;      /* -1: Redis */
-	uint64_t endpoints;  /* bits of the endpoints of that datacenter it concerns; all bits for Redis */
+	int datacenter;      /* or PLACE_REDIS, ... */
+	uint64_t endpoints;  /* bits of the endpoints of that datacenter it concerns; all bits for another place */
 	double value, jitter; /* ns, ratio, octets or requests per second, count */
 	const char *operator; /* arguments of firebreakctl */
 	char label[96];      /* as a person reads it: "pangyo: kill" */
@@ -169,9 +183,14 @@ void scenario_free(struct scenario *s);
 /* Divides all times by `factor` (what the messenger does and timeouts stay): a rehearsal
  * of the rehearsal. */
 void scenario_quicken(struct scenario *s, double factor);
+/* What a fault's place is called. */
+const char *scenario_place(const struct scenario *s, int datacenter);
+/* Whether the fault is over as soon as it has happened. */
+bool scenario_momentary(enum scenario_fault fault, int datacenter);
 /* The reference: every key with what is expected and its default. */
 void scenario_document(FILE *out);
 
+extern const char *const scenario_places[PLACES];
 extern const struct scenario_verb { const char *word; bool private, write; } scenario_verbs[VERB_COUNT];
 extern const struct scenario_fault_info {
 	const char *word;

@@ -12,6 +12,20 @@
 
 /* ---- where, how much ---- */
 
+/* Not every fault can befall what is no datacenter. */
+static void check_place(struct reader *r, const struct node *n, const struct fault_form *f)
+{
+	enum scenario_who who = scenario_faults[f->kind].who;
+
+	if (f->datacenter == PLACE_REDIS && !r->s->proxy.redis)
+		conf_errors_add(r->errors, n->mark, "a fault of Redis; expected \"redis: true\" in \"proxy\"");
+	else if (f->datacenter == PLACE_REDIS && who == WHO_MESSENGER)
+		conf_errors_add(r->errors, n->mark, "\"%s\" is a fault of the messenger; expected one of a process or of the wire for redis",
+				scenario_faults[f->kind].word);
+	else if (f->datacenter < PLACE_REDIS && who != WHO_PROCESS)
+		conf_errors_add(r->errors, n->mark, "\"%s\" is no fault of a process; expected kill or stop for %s", scenario_faults[f->kind].word, f->dc);
+}
+
 static void find_place(struct reader *r, const struct node *n, struct fault_form *f)
 {
 	struct scenario *s = r->s;
@@ -20,7 +34,7 @@ static void find_place(struct reader *r, const struct node *n, struct fault_form
 	size_t used = 0;
 	unsigned i;
 
-	f->datacenter = -1;
+	f->datacenter = PLACE_REDIS;
 	f->count = 1;
 	f->endpoints = UINT64_MAX;
 	suggest_init(&suggest, f->dc);
@@ -34,15 +48,16 @@ static void find_place(struct reader *r, const struct node *n, struct fault_form
 		suggest_try(&suggest, s->datacenter[i].name);
 		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s, ", s->datacenter[i].name);
 	}
-	suggest_try(&suggest, "redis");
-	if (strcmp(f->dc, "redis") != 0)
-		conf_errors_add(r->errors, n->mark, "unknown datacenter \"%s\"; expected one of %sredis%s", f->dc, known,
-				suggest_text(&suggest, near, sizeof(near)));
-	else if (!s->proxy.redis)
-		conf_errors_add(r->errors, n->mark, "a fault of Redis; expected \"redis: true\" in \"proxy\"");
-	else if (scenario_faults[f->kind].who == WHO_MESSENGER)
-		conf_errors_add(r->errors, n->mark, "\"%s\" is a fault of the messenger; expected one of a process or of the wire for redis",
-				scenario_faults[f->kind].word);
+	for (i = 0; i < PLACES; i++) {
+		if (!strcmp(scenario_places[i], f->dc)) {
+			f->datacenter = -1 - (int)i;
+			check_place(r, n, f);
+			return;
+		}
+		suggest_try(&suggest, scenario_places[i]);
+		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", scenario_places[i], i + 1 < PLACES ? ", " : "");
+	}
+	conf_errors_add(r->errors, n->mark, "unknown datacenter \"%s\"; expected one of %s%s", f->dc, known, suggest_text(&suggest, near, sizeof(near)));
 }
 
 static void read_endpoints(struct reader *r, const struct node *list, struct fault_form *f)
@@ -53,7 +68,7 @@ static void read_endpoints(struct reader *r, const struct node *list, struct fau
 	if (!read_list(r, list, "endpoints", "a list of numbers from 1"))
 		return;
 	if (f->datacenter < 0) {
-		conf_errors_add(r->errors, list->name_mark, "\"endpoints\" of redis; expected it not to be there");
+		conf_errors_add(r->errors, list->name_mark, "\"endpoints\" of %s; expected it not to be there", f->dc);
 		return;
 	}
 	f->endpoints = 0;
@@ -114,7 +129,7 @@ static void print_label(const struct scenario *s, struct scenario_event *e, unsi
 		snprintf(much, sizeof(much), " %.6g%%", e->value * 100);
 	else if (info->valued)
 		snprintf(much, sizeof(much), " %.10g", e->value);
-	snprintf(e->label, sizeof(e->label), "%s%s: %s%s", e->datacenter < 0 ? "redis" : s->datacenter[e->datacenter].name, which, info->word, much);
+	snprintf(e->label, sizeof(e->label), "%s%s: %s%s", scenario_place(s, e->datacenter), which, info->word, much);
 }
 
 /* Keeps them sorted by time; those of one time in the order of the file. */
@@ -170,8 +185,8 @@ static void add_waves(struct reader *r, const struct node *waves, int64_t at, en
 	double share, last = 0;
 
 	if (f->datacenter < 0 || !f->every) {
-		conf_errors_add(r->errors, waves->name_mark, f->datacenter < 0 ? "\"waves\" of redis; expected a datacenter" :
-				"\"waves\" without \"every\"; expected the time between them");
+		conf_errors_add(r->errors, waves->name_mark, f->datacenter < 0 ? "\"waves\" of %s; expected a datacenter" :
+				"\"waves\" without \"every\" (%s); expected the time between them", f->dc);
 		return;
 	}
 	for (n = waves->child; n; n = n->next, at += f->every) {
@@ -196,7 +211,8 @@ static void add_flap(struct reader *r, const struct node *n, int64_t at, const s
 		return;
 	for (i = 0; i < flap.times; i++, at += flap.down + flap.up) {
 		add_fault(r, n->name_mark, at, ACTION_FAULT, f, f->endpoints);
-		add_fault(r, n->name_mark, at + flap.down, ACTION_HEAL, f, f->endpoints);
+		if (!scenario_momentary((enum scenario_fault)f->kind, f->datacenter))
+			add_fault(r, n->name_mark, at + flap.down, ACTION_HEAL, f, f->endpoints);
 	}
 }
 
@@ -222,6 +238,8 @@ static void read_fault(struct reader *r, const struct node *n, int64_t at, enum 
 		conf_errors_add(r->errors, n->name_mark, "more than one of \"for\", \"flap\" and \"waves\"; expected one");
 		return;
 	}
+	if (scenario_momentary((enum scenario_fault)f.kind, f.datacenter) && (heal || f.lasts))
+		conf_errors_add(r->errors, n->name_mark, "\"%s\" of %s is over at once; expected no \"for\" and no \"heal\"", scenario_faults[f.kind].word, f.dc);
 	if (scenario_faults[f.kind].who == WHO_WIRE && !r->s->proxy.wire)
 		conf_errors_add(r->errors, node_get(n, "kind")->mark, "\"%s\" is a fault of the wire; expected \"wire: true\" in \"proxy\"",
 				scenario_faults[f.kind].word);
@@ -280,7 +298,7 @@ void read_timeline(struct reader *r, const struct node *list)
 		}
 		if (!r->s->own_cast && !r->s->target.admin)
 			conf_errors_add(r->errors, n->mark, "words of the operator without an admin side; expected \"admin\" in \"target\"");
-		add(r, n->mark, (struct scenario_event){ .at = e.at, .action = ACTION_OPERATOR, .datacenter = -1, .operator = e.operator });
+		add(r, n->mark, (struct scenario_event){ .at = e.at, .action = ACTION_OPERATOR, .datacenter = PLACE_REDIS, .operator = e.operator });
 	}
 	if (conf_errors_count(r->errors) == before)
 		check_heals(r);

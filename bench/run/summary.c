@@ -131,18 +131,17 @@ static void band(struct summary_band *list, size_t *n, int64_t from, int64_t unt
 	snprintf(b->text, sizeof(b->text), "%s", text);
 }
 
-/* What was in force of one fault in one datacenter (-1: Redis): a band each time its part of the
+/* What was in force of one fault in one datacenter or other place: a band each time its part of the
  * endpoints changes. */
 static void fault_bands(struct summary *s, int datacenter, enum scenario_fault fault)
 {
 	const struct scenario *sc = s->r->s;
-	const char *name = datacenter < 0 ? "redis" : sc->datacenter[datacenter].name;
 	unsigned all = datacenter < 0 ? 1 : sc->datacenter[datacenter].endpoints, i;
 	uint64_t now = 0, then, mask = all < 64 ? (UINT64_C(1) << all) - 1 : ~UINT64_C(0);
 	int64_t since = 0;
 	char text[80];
 
-	snprintf(text, sizeof(text), "%s: %s", name, scenario_faults[fault].word);
+	snprintf(text, sizeof(text), "%s: %s", scenario_place(sc, datacenter), scenario_faults[fault].word);
 	for (i = 0; i <= sc->events; i++) {
 		const struct scenario_event *e = i < sc->events && sc->event[i].at < s->r->lasted ? &sc->event[i] : NULL;
 
@@ -166,9 +165,12 @@ static void fill_bands(struct summary *s)
 	size_t i, k;
 	int d, f;
 
-	for (d = -1; d < (int)r->s->datacenters; d++)
-		for (f = 0; f < SFAULTS; f++)
-			fault_bands(s, d, (enum scenario_fault)f);
+	for (d = -PLACES; d < (int)r->s->datacenters; d++) {
+		for (f = 0; f < SFAULTS; f++) {
+			if (!scenario_momentary((enum scenario_fault)f, d))
+				fault_bands(s, d, (enum scenario_fault)f);
+		}
+	}
 	for (i = 0; i < r->marks; i++) {
 		if (r->mark[i].kind != 'm')
 			continue;

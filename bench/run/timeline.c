@@ -117,7 +117,7 @@ static void carry_out(struct timeline *t, const struct scenario_event *e)
 	} else {
 		ok = cast_fault(t->cast, e, why);
 		end_earlier(t, e);
-		if (ok && e->action == ACTION_FAULT && e->fault != SFAULT_CUT)
+		if (ok && e->action == ACTION_FAULT && !scenario_momentary(e->fault, e->datacenter))
 			t->in_force[e - t->s->event] = e->endpoints;
 		print_force(t);
 		note(t, e->action == ACTION_FAULT ? 'f' : 'h', e->label);
@@ -169,16 +169,18 @@ struct timeline *timeline_start(struct net_loop *loop, const struct scenario *s,
 /* ---- the end ---- */
 
 /* Processes of the proxy that died, from what its supervisor wrote: a crash is a finding,
- * even if nobody noticed. */
+ * even if nobody noticed. Not those of the scenario's victims. */
 static void look_for_crashes(struct timeline *t)
 {
 	char path[160], line[4096], text[300];
+	const char *pid;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/firebreak.log", cast_folder(t->cast));
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f)) {
-		if (strstr(line, "\"process.ended\"") && !strstr(line, "\"exit 0\"")) {
+		pid = strstr(line, "\"pid\":\"");
+		if (strstr(line, "\"process.ended\"") && !strstr(line, "\"exit 0\"") && !(pid && cast_struck(t->cast, (pid_t)strtol(pid + 7, NULL, 10)))) {
 			line[strcspn(line, "\n")] = '\0';
 			snprintf(text, sizeof(text), "a process of the proxy died: %.250s", line);
 			complain(t, text);

@@ -28,7 +28,7 @@ PLANNED = {
     "overload-3x": {},
     "redis-loss": {"fault": 2, "heal": 2},
     "reconnect-storm": {"fault": 3, "heal": 1},
-    "pangyo": {"fault": 6, "heal": 8, "operator": 12, "datacenter": 6, "mode": 3},
+    "pangyo": {"fault": 7, "heal": 8, "operator": 12, "datacenter": 6, "mode": 3},
 }
 
 

@@ -238,6 +238,96 @@ static pid_t child_named(const char *name)
 	return found;
 }
 
+/* ---- processes of the proxy ---- */
+
+/* The child of that process with this name of the kernel's; 0: none. */
+static pid_t child_of(pid_t parent, const char *name)
+{
+	char path[64], text[32];
+	pid_t found = 0;
+	FILE *list, *f;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
+	list = fopen(path, "re");
+	assert_non_null(list);
+	while (!found && fscanf(list, "%d", &pid) == 1) {
+		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+		f = fopen(path, "re");
+		if (f && fgets(text, sizeof(text), f) && !strncmp(text, name, strlen(name)) && text[strlen(name)] == '\n')
+			found = pid;
+		if (f)
+			fclose(f);
+	}
+	fclose(list);
+	return found;
+}
+
+/* Another process of this name than `before` has come; half a minute at most. */
+static pid_t successor(struct stage *st, pid_t proxy, const char *name, pid_t before)
+{
+	int64_t most = clock_tick() + 30 * CLOCK_SEC;
+	pid_t now;
+
+	while ((now = child_of(proxy, name)) == before || !now) {
+		assert_true(clock_now() < most);
+		net_loop_turn(st->loop, 10);
+	}
+	return now;
+}
+
+static bool stopped(pid_t pid)
+{
+	char path[64], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	if (f && fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	if (f)
+		fclose(f);
+	return state == 'T';
+}
+
+/* The control process dies, and a worker, both are replaced, and a worker stands still for a
+ * while: the run stays valid. A death of theirs that the scenario did not order does not. */
+static void test_faults_of_the_proxy(void **state)
+{
+	struct stage st = begin("proxy: { workers: 2, " QUICK " }\ntimeline:\n"
+				"  - { at: 300ms, fault: { dc: control, kind: kill } }\n"
+				"  - { at: 400ms, fault: { dc: worker, kind: kill } }\n"
+				"  - { at: 1500ms, fault: { dc: worker, kind: stop, for: 500ms } }\n"
+				"  - { at: 2500ms, operator: \"feature shop off --reason 'it still listens'\" }\n");
+	pid_t proxy = child_named("(firebreak)"), control = child_of(proxy, "fb control"), worker = child_of(proxy, "fb worker 0");
+	pid_t other = child_of(proxy, "fb worker 1");
+	int64_t most;
+
+	assert_true(proxy && control && worker && other);
+	until(&st, 'f', "control: kill", 1);
+	control = successor(&st, proxy, "fb control", control);
+	until(&st, 'f', "worker: kill", 1);
+	worker = successor(&st, proxy, "fb worker 0", worker);
+	assert_int_equal(child_of(proxy, "fb worker 1"), other);
+	assert_string_equal(timeline_in_force(st.t), "");
+	until(&st, 'f', "worker: stop", 1);
+	for (most = clock_tick() + 10 * CLOCK_SEC; !stopped(worker) && clock_tick() < most;)
+		poll(NULL, 0, 1);
+	assert_true(stopped(worker) && !stopped(other));
+	assert_string_equal(timeline_in_force(st.t), "worker: stop");
+	until(&st, 'h', "worker: stop healed", 1);
+	assert_false(stopped(child_of(proxy, "fb worker 0")) || stopped(child_of(proxy, "fb worker 1")));
+	until(&st, 'o', "feature shop off", 1);
+	timeline_stop(st.t);
+	assert_null(timeline_trouble(st.t));
+	kill(control, SIGKILL);
+	successor(&st, proxy, "fb control", control);
+	timeline_stop(st.t);
+	assert_non_null(timeline_trouble(st.t));
+	assert_non_null(strstr(timeline_trouble(st.t), "a process of the proxy died"));
+	end(&st);
+}
+
 /* Killed and started in one turn: the kernel has not ended it yet. */
 static void test_back_before_it_has_ended(void **state)
 {
@@ -326,6 +416,7 @@ int main(void)
 		cmocka_unit_test(test_faults_of_the_wire),
 		cmocka_unit_test(test_faults_of_the_messenger),
 		cmocka_unit_test(test_what_goes_wrong_makes_the_run_invalid),
+		cmocka_unit_test(test_faults_of_the_proxy),
 		cmocka_unit_test(test_back_before_it_has_ended),
 		cmocka_unit_test(test_a_death_nobody_ordered),
 		cmocka_unit_test(test_a_configuration_that_does_not_hold),

@@ -239,11 +239,57 @@ static void test_summary(void **state)
 	summary_free(s);
 }
 
+/* Success or not of one feature, so many requests a second; a dash: no request. */
+static int64_t away_of(const char *series, int64_t width)
+{
+	static struct sample sample[400];
+	static struct mark mark = { 0, 'f', "pangyo: kill" };
+	struct result r = { .s = scenario(), .sample = sample, .mark = &mark, .marks = 1 };
+	const char *p;
+
+	for (p = series; *p; p++) {
+		if (*p != '-')
+			sample[r.samples++] = (struct sample){ .intended = (p - series) * width, .feature = SEND, .outcome = *p == '+' ? OUTCOME_SERVED : OUTCOME_FAILED };
+	}
+	r.lasted = (int64_t)strlen(series) * width;
+	return judge_away(&r, SEND) / MS;
+}
+
+static void test_away(void **state)
+{
+	static const struct {
+		const char *series;
+		int64_t width, away;
+	} cases[] = {
+		{ "++++++++", 250 * MS, 0 },
+		{ "..++++++", 250 * MS, 500 },
+		{ "..+++++.", 250 * MS, 750 },            /* the last one costs its own step */
+		{ "..++++++.+++++++", 250 * MS, 750 },
+		{ "........", 250 * MS, 2000 },
+		{ "+.+.+.+.", 125 * MS, 1000 },           /* half of it fails: away all the time */
+		{ "+.+.+.+.", 250 * MS, 1000 },           /* as seen by a request a step: half of the time */
+		{ ".---.---+---+---", 250 * MS, 2000 },   /* one request a second */
+		{ "+---+---.---", 250 * MS, 1000 },       /* until the end of the run */
+		{ "----....", 250 * MS, 1000 },
+		{ "--------", 250 * MS, 0 },
+	};
+	struct result r;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		if (away_of(cases[i].series, cases[i].width) != cases[i].away)
+			fail_msg("%s: away for %lld ms", cases[i].series, (long long)away_of(cases[i].series, cases[i].width));
+	}
+	fill(&r);
+	r.marks = 0;
+	assert_true(!judge_away(&r, SHOP)); /* refused for ten seconds, but nothing was broken */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_assertions), cmocka_unit_test(test_unknown), cmocka_unit_test(test_not_assertions),
-		cmocka_unit_test(test_page),       cmocka_unit_test(test_summary),
+		cmocka_unit_test(test_page),       cmocka_unit_test(test_summary), cmocka_unit_test(test_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
