@@ -213,6 +213,7 @@ struct conf {
 	uint32_t workers;         /* 0: one per CPU */
 	uint32_t drain_timeout_ms;
 	const char *node;         /* this node's name; default: host name */
+	const char *resolver;     /* "10.0.0.2:53"; NULL: those of /etc/resolv.conf */
 	struct conf_listener *listener;     size_t listeners;
 	struct conf_datacenter *datacenter; size_t datacenters;
 	struct conf_endpoint *endpoint;     size_t endpoints;

@@ -42,6 +42,8 @@ void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum faul
 void dc_pool_unanswered(const struct h2_stream *st);
 /* True when some untried endpoint could take a request now. */
 bool dc_pool_any(const struct dc_pool *p, uint64_t tried);
+/* Of an endpoint's name, as known now: after a failure the next one is connected to. */
+unsigned dc_pool_addresses(const struct dc_pool *p, int endpoint);
 /* End of turn: pumps sessions. */
 void dc_pool_pump(struct dc_pool *p);
 /* Closes all sessions gracefully (worker drain). */

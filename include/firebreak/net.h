@@ -172,11 +172,21 @@ void net_listener_destroy(struct net_listener *l);
 int net_proxy_v2(const uint8_t *data, size_t len, struct net_addr *peer);
 
 /* ---- names ---- */
+/* Seconds an answer may be used before it is asked for again: what DNS says, within these. */
+#define NET_TTL_LEAST 1  /* also of an answer that is not fresh */
+#define NET_TTL_MOST  60
+#define NET_TTL_HOSTS 30 /* of /etc/hosts, which says nothing */
+
 /* Resolves "name:port", "[v6]:port", "1.2.3.4:port", "unix:/path" without blocking;
- * calls back once with up to n addresses (n = 0: it does not resolve). Returns NULL when
- * it has called back already, as for numeric ones. Uses /etc/resolv.conf and /etc/hosts. */
+ * calls back once with up to 16 addresses, IPv4 first (n = 0: it does not resolve and never
+ * did on this loop), and for how long they are good. While DNS fails, or denies the name, it
+ * gives the last good ones. Returns NULL when it has called back already, as for numeric
+ * ones. Uses /etc/hosts, then the loop's resolver or /etc/resolv.conf. */
 struct net_resolve *net_resolve(struct net_loop *loop, const char *name_port, uint32_t timeout_ms,
-				void (*done)(void *user, const struct net_addr *addrs, size_t n), void *user);
+				void (*done)(void *user, const struct net_addr *addrs, size_t n, uint32_t ttl_s), void *user);
+/* `done` is not called any more. */
 void net_resolve_cancel(struct net_resolve *r);
+/* A DNS server ("10.0.0.2:53") to ask instead of those of /etc/resolv.conf; NULL: those. */
+void net_loop_resolver(struct net_loop *loop, const char *address);
 
 #endif

@@ -206,6 +206,12 @@ static void check_secret(struct loader *l, const struct node *root)
 				l->c->cache.secret_file, (long long)st.st_size);
 }
 
+static void check_resolver(struct loader *l, const struct node *root)
+{
+	if (l->c->resolver && strncmp(l->c->resolver, "unix:", 5) == 0)
+		conf_errors_add(l->errors, place(root, "resolver"), "\"%.80s\" is a Unix socket; expected an IP address and a port", l->c->resolver);
+}
+
 static void check_redis(struct loader *l, const struct node *root)
 {
 	const struct node *redis = node_get(root, "redis");
@@ -226,4 +232,5 @@ void load_check(struct loader *l, const struct node *root)
 	check_limits(l, root);
 	check_secret(l, root);
 	check_redis(l, root);
+	check_resolver(l, root);
 }

@@ -77,6 +77,7 @@ struct ctl *ctl_create(const struct ctl_args *args, struct net_loop *loop)
 	net_timer_init(&c->tick, on_tick);
 	degrade_compile(c->conf, &c->plan, NULL, NULL);
 	dc_outliers_init(&c->outliers);
+	net_loop_resolver(loop, c->conf->resolver);
 	take_over(c);
 	ctl_overrides_open(c);
 	c->probe = dc_probe_create(loop, c->conf, c->board, on_endpoint, c);
@@ -177,9 +178,11 @@ void ctl_configure(struct ctl *c, const struct conf *next)
 
 	c->probe = NULL; /* no publishing from inside dc_probe_create */
 	c->conf = next;
+	net_loop_resolver(c->loop, next->resolver);
 	probe = dying ? dc_probe_create(c->loop, next, c->board, on_endpoint, c) : NULL;
 	if (!probe) {
 		c->conf = old;
+		net_loop_resolver(c->loop, old->resolver);
 		c->probe = old_probe;
 		log_event(LOG_LEVEL_ERROR, "config.not_applied", "why", "out of memory", NULL);
 		free(dying);

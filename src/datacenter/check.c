@@ -22,7 +22,6 @@
 #include "grpc_health.h"
 #include "name.h"
 
-#define RESOLVE_EVERY   (30 * CLOCK_SEC)
 #define RESOLVE_AGAIN   CLOCK_SEC
 #define RESOLVE_TIMEOUT 2000
 #define BODY_MOST       65536 /* a health page is small; more is cut off */
@@ -117,13 +116,13 @@ void check_finish(struct check *k)
 
 /* ---- names ---- */
 
-static void on_resolved(void *user, const struct net_addr *addrs, size_t n)
+static void on_resolved(void *user, const struct net_addr *addrs, size_t n, uint32_t ttl_s)
 {
 	struct check *k = user;
 
 	k->resolving = NULL;
-	k->resolve_at = clock_now() + (n ? RESOLVE_EVERY : RESOLVE_AGAIN);
-	if (!n) /* the last good ones stay */
+	k->resolve_at = clock_now() + ttl_s * CLOCK_SEC;
+	if (!n)
 		return;
 	k->addrs = (unsigned)(n < CHECK_ADDRS ? n : CHECK_ADDRS);
 	memcpy(k->addr, addrs, k->addrs * sizeof(*addrs));
@@ -134,7 +133,6 @@ static void resolve(struct check *k)
 {
 	if (k->resolving || clock_now() < k->resolve_at)
 		return;
-	k->resolve_at = clock_now() + RESOLVE_EVERY;
 	k->resolving = net_resolve(k->probe->loop, k->address, RESOLVE_TIMEOUT, on_resolved, k);
 }
 
@@ -305,6 +303,18 @@ static void ask(struct check *k, enum fault *why)
 	}
 }
 
+/* The name has another address now: what is behind the old one is no news of it. */
+static bool moved(const struct check *k)
+{
+	const struct net_addr *peer = h2_session_peer(k->h2);
+	unsigned i;
+
+	for (i = 0; i < k->addrs; i++)
+		if (k->addr[i].len == peer->len && !memcmp(&k->addr[i].sa, &peer->sa, peer->len))
+			return false;
+	return true;
+}
+
 void check_start(struct check *k)
 {
 	struct dc_probe *p = k->probe;
@@ -312,8 +322,8 @@ void check_start(struct check *k)
 
 	drop_stream(k);
 	resolve(k);
-	if ((!k->addrs && k->resolving) || (k->h2 && !h2_session_room(k->h2))) {
-		/* The name is being asked for, or the peer is sending us away: in a moment. */
+	if ((!k->addrs && k->resolving) || (k->h2 && (!h2_session_room(k->h2) || moved(k)))) {
+		/* The name is being asked for, has moved, or the peer is sending us away: in a moment. */
 		if (k->h2)
 			h2_close(k->h2, FAULT_UPSTREAM_GONE);
 		net_timer_arm(p->loop, &k->timer, clock_now() + BUSY_PAUSE);

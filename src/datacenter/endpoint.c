@@ -17,7 +17,6 @@
 #include "firebreak/log.h"
 #include "name.h"
 
-#define RESOLVE_EVERY   (30 * CLOCK_SEC)
 #define RESOLVE_AGAIN   CLOCK_SEC
 #define RESOLVE_TIMEOUT 2000
 #define BACKOFF_LEAST   (250 * CLOCK_MS)
@@ -195,14 +194,14 @@ static bool listed(const struct endpoint *ep, const struct net_addr *a)
 	return false;
 }
 
-static void on_resolved(void *user, const struct net_addr *addrs, size_t n)
+static void on_resolved(void *user, const struct net_addr *addrs, size_t n, uint32_t ttl_s)
 {
 	struct endpoint *ep = user;
 	struct list *node, *next;
 
 	ep->resolving = NULL;
-	ep->resolve_at = clock_now() + (n ? RESOLVE_EVERY : RESOLVE_AGAIN);
-	if (!n) /* DNS may be gone: the last good addresses stay */
+	ep->resolve_at = clock_now() + ttl_s * CLOCK_SEC;
+	if (!n)
 		return;
 	if (n > ENDPOINT_ADDRS)
 		n = ENDPOINT_ADDRS;
@@ -223,7 +222,6 @@ static void resolve(struct endpoint *ep, int64_t now)
 {
 	if (ep->numeric || ep->resolving || now < ep->resolve_at)
 		return;
-	ep->resolve_at = now + RESOLVE_EVERY;
 	ep->resolving = net_resolve(ep->pool->loop, ep->address, RESOLVE_TIMEOUT, on_resolved, ep);
 }
 

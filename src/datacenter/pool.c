@@ -297,6 +297,11 @@ bool dc_pool_any(const struct dc_pool *p, uint64_t tried)
 	return dc_any(p->conf, news(p) ? &p->live->dc : &p->now, tried);
 }
 
+unsigned dc_pool_addresses(const struct dc_pool *p, int endpoint)
+{
+	return endpoint >= 0 && endpoint < CONF_MAX_ENDPOINTS && p->endpoint[endpoint] ? p->endpoint[endpoint]->addrs : 0;
+}
+
 void dc_pool_pump(struct dc_pool *p)
 {
 	h2_pump_all(&p->ctx);

@@ -123,9 +123,10 @@ bool attempt_again(struct xchg *x, enum fault fault)
 		return false;
 	if (x->ask.attempts >= r->tries || (x->connect && kind != FAULT_RETRY_SAFE) || (x->replay_lost && x->down->received))
 		return false;
-	/* Refused unprocessed by the only endpoint there is: that one may be asked again. */
-	if (kind == FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter && x->endpoint >= 0 &&
-	    x->via == x->w->snap && !dc_pool_any(x->w->pool, tried))
+	/* Refused unprocessed by the only endpoint there is: that one may be asked again, by its next
+	 * address if the fault is its own. */
+	if (kind == FAULT_RETRY_SAFE && x->endpoint >= 0 && x->via == x->w->snap && !dc_pool_any(x->w->pool, tried) &&
+	    (!fault_info(fault)->blames_datacenter || dc_pool_addresses(x->w->pool, x->endpoint) > 1))
 		tried = x->want.tried &= ~(UINT64_C(1) << x->endpoint);
 	if (!dc_pool_any(x->w->pool, tried))
 		return false;

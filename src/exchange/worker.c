@@ -77,6 +77,7 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	w->pending = NULL;
 	lay_out(w->part, old->conf, w->snap->conf);
 	w->live = *live;
+	net_loop_resolver(w->loop, w->snap->conf->resolver);
 	w->down.limits = &w->snap->conf->limits;
 	w->down.connect_protocol = w->snap->connect_protocol;
 	downstream_limit(w);
@@ -302,6 +303,7 @@ static bool start(struct worker *w, const struct xchg_worker_args *args)
 	w->loop = net_loop_create();
 	if (!w->loop || !downstream_init(w))
 		return false;
+	net_loop_resolver(w->loop, conf->resolver);
 	h2_context_init(&w->down, w->loop, &conf->limits, true);
 	w->down.connect_protocol = w->snap->connect_protocol;
 	w->down.faults = w->part->tm.fault;

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "firebreak/log.h"
+
 struct net_watch {
 	struct net_loop *loop;
 	struct event *event;
@@ -29,6 +31,12 @@ static void on_alarm(evutil_socket_t fd, short what, void *arg)
 
 	loop_tick(loop);
 	loop->alarm_at = INT64_MAX;
+}
+
+/* Above all that a name server has failed, or is back. */
+static void on_library(int severity, const char *text)
+{
+	log_event(severity == EVENT_LOG_ERR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "libevent", "what", text, NULL);
 }
 
 struct net_loop *net_loop_create(void)
@@ -54,11 +62,13 @@ struct net_loop *net_loop_create(void)
 		free(loop);
 		return NULL;
 	}
+	event_set_log_callback(on_library);
 	loop->alarm_at = INT64_MAX;
 	wheel_init(&loop->wheel, clock_tick());
 	list_init(&loop->starting);
 	list_init(&loop->dying);
 	list_init(&loop->resolving);
+	list_init(&loop->names);
 	return loop;
 }
 

@@ -53,7 +53,10 @@ struct net_loop {
 	int64_t busy;          /* ns */
 	struct evdns_base *dns;
 	struct list resolving; /* requests evdns holds */
-	int64_t dns_changed;   /* of /etc/resolv.conf and /etc/hosts, when dns was set up */
+	int64_t dns_changed;   /* of /etc/resolv.conf, when dns was told whom to ask */
+	char resolver[64];     /* instead of that file; "": none */
+	struct list names;     /* their last good answers */
+	unsigned names_count;
 	struct net_conn *scratch_owner;
 	size_t scratch_len;
 	uint8_t in[LOOP_IN], plain[LOOP_PLAIN], scratch[LOOP_SCRATCH];
@@ -71,6 +74,8 @@ static inline void loop_tick(struct net_loop *loop)
 /* Tests name their own. */
 extern const char *resolve_conf_path, *resolve_hosts_path;
 void resolve_loop_finish(struct net_loop *loop);
+/* hosts.c: up to `most` addresses of a name, without port; 0: the file gives none. */
+size_t hosts_find(const char *path, const char *name, struct net_addr *addrs, size_t most);
 /* The first step of a connection that did not begin with an event. */
 void conn_start(struct net_conn *c);
 

@@ -233,10 +233,11 @@ static const struct net_addr *choose(struct rds_client *r, const struct net_addr
 	return &addrs[r->attempts++ % (n < ADDRESSES_MAX ? n : ADDRESSES_MAX)];
 }
 
-static void on_resolved(void *user, const struct net_addr *addrs, size_t n)
+static void on_resolved(void *user, const struct net_addr *addrs, size_t n, uint32_t ttl_s)
 {
 	struct rds_client *r = user;
 
+	(void)ttl_s; /* asked again for every connection */
 	r->resolve = NULL;
 	if (!n) {
 		go_down(r, FAULT_REDIS_DOWN, "its name does not resolve");
