@@ -94,6 +94,25 @@ static void print_endpoints(FILE *out, const struct admin *a)
 		tm_render_label(out, c->endpoint[i].address);
 		fprintf(out, "\",state=\"%s\"} 1\n", dc_state_word((enum dc_state)ctl_live(a->ctl)->dc.endpoint_state[i]));
 	}
+}
+
+static void print_shares(FILE *out, const struct admin *a)
+{
+	const struct conf *c = ctl_conf(a->ctl);
+	const struct board_live *live = ctl_live(a->ctl);
+	size_t i;
+
+	head(out, "firebreak_endpoint_share_ratio", "Share of its weight an endpoint may have: less while it is worse than its siblings.");
+	for (i = 0; i < c->endpoints; i++) {
+		fputs("firebreak_endpoint_share_ratio{datacenter=\"", out);
+		tm_render_label(out, c->datacenter[c->endpoint[i].datacenter].name);
+		fputs("\",endpoint=\"", out);
+		tm_render_label(out, c->endpoint[i].address);
+		fprintf(out, "\"} %.9g\n", 1 - live->dc.endpoint_away[i] / (double)DEGRADE_FULL);
+	}
+	head(out, "firebreak_spread", "1 for how the traffic is spread over what is up.");
+	for (i = 0; i < DC_SPREAD_COUNT; i++)
+		fprintf(out, "firebreak_spread{state=\"%s\"} %d\n", dc_spread_word((enum dc_spread)i), live->dc.spread == i);
 	head(out, "firebreak_datacenter_share_ratio", "Share of its weight a datacenter may take now.");
 	for (i = 0; i < c->datacenters; i++) {
 		fputs("firebreak_datacenter_share_ratio{datacenter=\"", out);
@@ -128,5 +147,6 @@ void metrics_print(FILE *out, const struct admin *a)
 	free(sum);
 	print_mode(out, a);
 	print_endpoints(out, a);
+	print_shares(out, a);
 	print_process(out, a);
 }

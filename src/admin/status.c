@@ -15,7 +15,8 @@ static json_t *endpoint(const struct admin *a, unsigned i)
 	const struct dc_health *h = ctl_health(a->ctl, i);
 	enum dc_state state = (enum dc_state)ctl_live(a->ctl)->dc.endpoint_state[i];
 
-	return json_pack("{ss ss ss sf si si}", "address", c->endpoint[i].address, "state", dc_state_word(state), "why",
+	return json_pack("{ss ss so ss sf si si}", "address", c->endpoint[i].address, "state", dc_state_word(state), "share",
+			 json_share((uint16_t)(DEGRADE_FULL - ctl_live(a->ctl)->dc.endpoint_away[i])), "why",
 			 fault_info(h && state != DC_UP ? h->why : FAULT_NONE)->word, "since_s",
 			 h ? (double)(clock_now() - h->since) / CLOCK_SEC : 0.0, "checks_ok_in_a_row", h ? (int)h->ok_run : 0,
 			 "checks_failed_in_a_row", h ? (int)h->bad_run : 0);
@@ -173,12 +174,12 @@ json_t *status_all(const struct admin *a)
 	const char *why;
 	bool ready = status_ready(a, &why);
 
-	return json_pack("{ss ss* sI sI sf sb ss sb ss so sb so so so so so}", "version", FIREBREAK_VERSION, "node", c->node, "generation",
+	return json_pack("{ss ss* sI sI sf sb ss sb ss so sb so ss so so so so}", "version", FIREBREAK_VERSION, "node", c->node, "generation",
 			 (json_int_t)c->generation, "live_version", (json_int_t)live->version, "uptime_s",
 			 (double)(clock_wall() - ctl_started(a->ctl)) / CLOCK_SEC, "ready", ready, "ready_why", why, "draining",
 			 ctl_draining(a->ctl), "mode", c->mode[live->degrade.mode].name, "mode_since", json_time(ctl_mode_since(a->ctl)),
-			 "mode_forced", live->degrade.mode_forced, "reachable", json_share(ctl_reachable(a->ctl)), "datacenters",
-			 status_datacenters(a), "features", status_features(a), "workers", workers(a), "overrides", status_overrides(a));
+			 "mode_forced", live->degrade.mode_forced, "reachable", json_share(ctl_reachable(a->ctl)), "spread",
+			 dc_spread_word((enum dc_spread)live->dc.spread), "datacenters", status_datacenters(a), "features", status_features(a), "workers", workers(a), "overrides", status_overrides(a));
 }
 
 /* The best that could happen to a read of a core feature now: the decision itself is

@@ -73,6 +73,8 @@ static void show_head(const json_t *s)
 	printf("mode      %s%s since %s\n", text(s, "mode"), truth(s, "mode_forced") ? " (set by an operator)" : "", text(s, "mode_since"));
 	printf("capacity  %.0f%% reachable; %s%s\n", number(s, "reachable") * 100, truth(s, "ready") ? "ready: " : "NOT READY: ",
 	       text(s, "ready_why"));
+	if (strcmp(text(s, "spread"), "even") != 0)
+		printf("spread    %s: see the shares of endpoints and datacenters\n", text(s, "spread"));
 }
 
 static void show_datacenters(const json_t *all)
@@ -81,7 +83,7 @@ static void show_datacenters(const json_t *all)
 	char t[32];
 	size_t i, k;
 
-	printf("\n%-10s %-9s %4s %-21s %-9s %6s %s\n", "DATACENTER", "STATE", "GETS", "ENDPOINT", "STATE", "SINCE", "WHY");
+	printf("\n%-10s %-9s %4s %-21s %-9s %4s %6s %s\n", "DATACENTER", "STATE", "GETS", "ENDPOINT", "STATE", "GETS", "SINCE", "WHY");
 	json_array_foreach(all, i, dc) {
 		endpoints = json_object_get(dc, "endpoints");
 		json_array_foreach(endpoints, k, e) {
@@ -91,8 +93,8 @@ static void show_datacenters(const json_t *all)
 				printf("%-25s", "");
 			else
 				printf("%-10.10s %-9s %3.0f%%", text(dc, "name"), text(dc, "state"), number(dc, "share") * 100);
-			printf(" %-21.21s %-9s %6s %.15s\n", text(e, "address"), text(e, "state"), period(number(e, "since_s"), t),
-			       strcmp(why, "none") ? why : "");
+			printf(" %-21.21s %-9s %3.0f%% %6s %.15s\n", text(e, "address"), text(e, "state"), number(e, "share") * 100,
+			       period(number(e, "since_s"), t), strcmp(why, "none") ? why : "");
 		}
 	}
 }
