@@ -77,24 +77,35 @@ static void show_head(const json_t *s)
 		printf("spread    %s: see the shares of endpoints and datacenters\n", text(s, "spread"));
 }
 
+/* Why it is in its state, or what it may have of its weight while it is worse than others. */
+static const char *remark(const json_t *endpoint, char out[32])
+{
+	const char *why = text(endpoint, "why");
+
+	if (strcmp(why, "none") != 0)
+		return why;
+	out[0] = 0;
+	if (number(endpoint, "share") < 1)
+		snprintf(out, 32, "gets %.0f%%", number(endpoint, "share") * 100);
+	return out;
+}
+
 static void show_datacenters(const json_t *all)
 {
 	const json_t *dc, *e, *endpoints;
-	char t[32];
+	char t[32], gets[32];
 	size_t i, k;
 
-	printf("\n%-10s %-9s %4s %-21s %-9s %4s %6s %s\n", "DATACENTER", "STATE", "GETS", "ENDPOINT", "STATE", "GETS", "SINCE", "WHY");
+	printf("\n%-10s %-9s %4s %-21s %-9s %6s %s\n", "DATACENTER", "STATE", "GETS", "ENDPOINT", "STATE", "SINCE", "WHY");
 	json_array_foreach(all, i, dc) {
 		endpoints = json_object_get(dc, "endpoints");
 		json_array_foreach(endpoints, k, e) {
-			const char *why = text(e, "why");
-
 			if (k)
 				printf("%-25s", "");
 			else
 				printf("%-10.10s %-9s %3.0f%%", text(dc, "name"), text(dc, "state"), number(dc, "share") * 100);
-			printf(" %-21.21s %-9s %3.0f%% %6s %.15s\n", text(e, "address"), text(e, "state"), number(e, "share") * 100,
-			       period(number(e, "since_s"), t), strcmp(why, "none") ? why : "");
+			printf(" %-21.21s %-9s %6s %.15s\n", text(e, "address"), text(e, "state"), period(number(e, "since_s"), t),
+			       remark(e, gets));
 		}
 	}
 }

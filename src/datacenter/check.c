@@ -47,7 +47,7 @@ static bool make_strings(struct check *k, const struct conf_datacenter *dc, cons
 
 	k->address = strdup(address);
 	k->authority = strdup(authority);
-	k->path = strdup(dc->check_type == CONF_CHECK_GRPC ? GRPC_HEALTH_PATH : dc->check_path ? dc->check_path : "/");
+	k->path = strdup(k->grpc ? GRPC_HEALTH_PATH : dc->check_path ? dc->check_path : "/");
 	k->sni = dc->server_name ? strdup(dc->server_name) : name_of_address(address);
 	return k->address && k->authority && k->path && k->sni;
 }
@@ -60,13 +60,11 @@ static void add(struct check *k, enum h2_token token, const char *value)
 static void make_fields(struct check *k)
 {
 	static const char agent[] = "user-agent", firebreak[] = "firebreak-check";
-	bool grpc = config(k)->check_type == CONF_CHECK_GRPC;
-
-	add(k, H2_METHOD, grpc ? "POST" : "GET");
+	add(k, H2_METHOD, k->grpc ? "POST" : "GET");
 	add(k, H2_SCHEME, config(k)->tls ? "https" : "http");
 	add(k, H2_AUTHORITY, k->authority);
 	add(k, H2_PATH, k->path);
-	if (grpc) {
+	if (k->grpc) {
 		add(k, H2_CONTENT_TYPE, "application/grpc");
 		add(k, H2_TE, "trailers");
 	}
@@ -82,6 +80,7 @@ bool check_init(struct check *k, struct dc_probe *p, unsigned index)
 
 	k->probe = p;
 	k->index = index;
+	k->grpc = dc->check_type == CONF_CHECK_GRPC;
 	dc_health_init(&k->health, clock_now());
 	if (!make_strings(k, dc, p->conf->endpoint[index].address))
 		return false;
@@ -210,7 +209,7 @@ void check_on_ready(struct h2_stream *st, uint32_t what)
 {
 	struct check *k = st->user; /* NULL: dropped */
 
-	bool grpc = k && config(k)->check_type == CONF_CHECK_GRPC;
+	bool grpc = k && k->grpc;
 
 	if (what & H2_BODY) {
 		if (grpc && k->body < GRPC_HEALTH_ANSWER)
@@ -288,12 +287,11 @@ static int64_t silence(const struct check *k)
 
 static void ask(struct check *k, enum fault *why)
 {
-	bool grpc = config(k)->check_type == CONF_CHECK_GRPC;
 	uint8_t message[GRPC_HEALTH_REQUEST];
 	struct buf body = { 0 };
 
-	k->stream = h2_request(k->h2, k->field, k->fields, !grpc, k, why);
-	if (!k->stream || !grpc)
+	k->stream = h2_request(k->h2, k->field, k->fields, !k->grpc, k, why);
+	if (!k->stream || !k->grpc)
 		return;
 	if (!buf_append(&body, message, grpc_health_request(message, config(k)->check_service)) || !h2_write(k->stream, &body) ||
 	    !h2_finish(k->stream, NULL, 0)) {

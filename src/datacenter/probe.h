@@ -35,6 +35,7 @@ struct check {
 	char *address, *sni, *authority, *path;
 	struct h2_field field[CHECK_FIELDS];
 	unsigned fields;
+	bool grpc;                /* it calls grpc.health.v1 */
 	int64_t started;          /* the check under way, or the last one */
 	size_t body;              /* octets of its answer */
 	uint8_t answer[GRPC_HEALTH_ANSWER]; /* the first of them, of a gRPC check */

@@ -275,6 +275,11 @@ static void replaced_while_checking(void **state)
 	start();
 	WAIT_FOR(peer[0].holding == 1 && peer[1].requests);
 	dc_probe_destroy(probe);
+	probe = NULL;
+	w.conf.endpoint = NULL; /* its configuration may be gone before the last session is */
+	net_loop_turn(test_loop, 0);
+	net_loop_turn(test_loop, 0);
+	w.conf.endpoint = w.ep;
 	start();
 	WAIT_FOR(peer[0].holding == 1 && peer[0].accepted == 2);
 	assert_int_equal(changes, 0);
