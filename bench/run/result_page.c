@@ -109,7 +109,7 @@ static void axis(const struct summary *s, FILE *out)
 
 static void axis_row(const struct summary *s, FILE *out)
 {
-	fputs("<div class='row bare'><b></b>", out);
+	fputs("<div class='row bare ruler'><b></b>", out);
 	axis(s, out);
 	fputs("<span class=n></span></div>\n", out);
 }
@@ -151,7 +151,7 @@ static void print_assertions(const struct result *r, FILE *out)
 
 	if (!r->s->assertions)
 		return;
-	fputs("<h2>What had to hold</h2>\n<div class=scroll><table><tr><th>assertion<th class=left>verdict<th>found</tr>\n", out);
+	fputs("<h2>What had to hold</h2>\n<div class=scroll><table><thead><tr><th>assertion<th class=left>verdict<th>found</tr></thead>\n", out);
 	for (i = 0; i < r->s->assertions; i++) {
 		const struct judged *j = &r->judged[i];
 
@@ -203,10 +203,13 @@ static void fault_rows(const struct summary *s, FILE *out)
 	}
 }
 
+#define CROWDED 6.0 /* per cent of the width: nearer ones share a label */
+
 static void operator_row(const struct summary *s, FILE *out)
 {
 	const struct result *r = s->r;
-	unsigned number = 0;
+	unsigned number = 0, first;
+	double at;
 	size_t i;
 
 	for (i = 0; i < r->marks && r->mark[i].kind != 'o'; i++)
@@ -214,9 +217,14 @@ static void operator_row(const struct summary *s, FILE *out)
 	if (i == r->marks)
 		return;
 	strip_begin(out, "", "operator");
-	for (; i < r->marks; i++)
-		if (r->mark[i].kind == 'o')
-			fprintf(out, "<em style='left:%.2f%%'>%u</em>", percent_of(s, r->mark[i].at), ++number);
+	while (i < r->marks) {
+		at = percent_of(s, r->mark[i].at);
+		for (first = number + 1; i < r->marks && percent_of(s, r->mark[i].at) < at + CROWDED; i++)
+			number += r->mark[i].kind == 'o';
+		fprintf(out, number > first ? "<em style='left:%.2f%%'>%u–%u</em>" : "<em style='left:%.2f%%'>%u</em>", at, first, number);
+		for (; i < r->marks && r->mark[i].kind != 'o'; i++)
+			;
+	}
 	strip_end(out);
 	axis_row(s, out);
 	fputs("<ol class=marks>", out);
@@ -481,10 +489,10 @@ static void print_windows(const struct summary *s, FILE *out)
 
 	if (!sc->windows)
 		return;
-	fputs("<h2>Success by window</h2>\n<div class=scroll><table><tr><th>feature", out);
+	fputs("<h2>Success by window</h2>\n<div class=scroll><table><thead><tr><th>feature", out);
 	for (w = 1; w <= sc->windows; w++)
 		element(out, "<th>", summary_window(s, w, &from, &until), "");
-	fputs("</tr>\n", out);
+	fputs("</tr></thead>\n", out);
 	for (f = 0; f < sc->features; f++) {
 		element(out, "<tr><td>", sc->feature[f].name, "");
 		for (w = 1; w <= sc->windows; w++)
@@ -531,14 +539,14 @@ static void print_figures(const struct summary *s, FILE *out)
 
 	for (f = 0; f < sc->features; f++)
 		was = was || sc->feature[f].was[0];
-	fputs("<h2>Figures of the whole run</h2>\n<div class=scroll><table><tr><th>feature<th class=left>tier<th>success", out);
+	fputs("<h2>Figures of the whole run</h2>\n<div class=scroll><table><thead><tr><th>feature<th class=left>tier<th>success", out);
 	for (o = 0; o < OUTCOME_COUNT; o++)
 		if (s->total[0].outcome[o])
 			element(out, "<th>", outcome_help[o], "");
 	fputs("<th>p50 ms<th>p99 ms<th>max ms<th>longest gap ms", out);
 	if (was)
 		fputs("<th class=left>away in the event<th>away here, in its time", out);
-	fputs("</tr>\n", out);
+	fputs("</tr></thead>\n", out);
 	for (f = 0; f < sc->features; f++)
 		figure_row(s, out, sc->feature[f].name, &sc->feature[f], &s->cell[f], was);
 	figure_row(s, out, "all", NULL, &s->total[0], was);

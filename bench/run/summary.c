@@ -131,6 +131,22 @@ static void band(struct summary_band *list, size_t *n, int64_t from, int64_t unt
 	snprintf(b->text, sizeof(b->text), "%s", text);
 }
 
+/* A blow that is over at once is a bin wide. */
+static void blows(struct summary *s, int datacenter, enum scenario_fault fault)
+{
+	const struct scenario *sc = s->r->s;
+	char text[80];
+	unsigned i;
+
+	snprintf(text, sizeof(text), "%s: %s", scenario_place(sc, datacenter), scenario_faults[fault].word);
+	for (i = 0; i < sc->events; i++) {
+		const struct scenario_event *e = &sc->event[i];
+
+		if (e->action == ACTION_FAULT && e->datacenter == datacenter && e->fault == fault && e->at < s->r->lasted)
+			band(s->fault, &s->faults, e->at, e->at + s->width, 1, text);
+	}
+}
+
 /* What was in force of one fault in one datacenter or other place: a band each time its part of the
  * endpoints changes. */
 static void fault_bands(struct summary *s, int datacenter, enum scenario_fault fault)
@@ -167,7 +183,9 @@ static void fill_bands(struct summary *s)
 
 	for (d = -PLACES; d < (int)r->s->datacenters; d++) {
 		for (f = 0; f < SFAULTS; f++) {
-			if (!scenario_momentary((enum scenario_fault)f, d))
+			if (scenario_momentary((enum scenario_fault)f, d))
+				blows(s, d, (enum scenario_fault)f);
+			else
 				fault_bands(s, d, (enum scenario_fault)f);
 		}
 	}

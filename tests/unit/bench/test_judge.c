@@ -32,7 +32,8 @@ static struct scenario *scenario(void)
 	s.event[1] = (struct scenario_event){ .at = 15 * SEC, .action = ACTION_HEAL, .fault = SFAULT_KILL, .endpoints = 3 };
 	s.event[2] = (struct scenario_event){ .at = 17 * SEC, .action = ACTION_HEAL, .fault = SFAULT_KILL, .endpoints = 12 };
 	s.event[3] = (struct scenario_event){ .at = 19 * SEC, .action = ACTION_FAULT, .fault = SFAULT_LATENCY, .datacenter = -1, .endpoints = ~UINT64_C(0) };
-	s.events = 4;
+	s.event[4] = (struct scenario_event){ .at = 5 * SEC, .action = ACTION_FAULT, .fault = SFAULT_KILL, .datacenter = PLACE_CONTROL, .endpoints = ~UINT64_C(0) };
+	s.events = 5;
 	s.window[0] = (struct scenario_window){ "calm", 0, 10 * SEC };
 	s.window[1] = (struct scenario_window){ "outage", 10 * SEC, 20 * SEC };
 	return &s;
@@ -228,12 +229,14 @@ static void test_summary(void **state)
 	for (i = 0; i < SUMMARY_BUCKETS; i++)
 		h += s->histogram[0][i];
 	assert_int_equal(h, 400); /* core; nothing of it was refused */
-	assert_int_equal(s->faults, 3); /* by datacenter, Redis first */
-	assert_string_equal(s->fault[0].text, "redis: latency");
-	assert_true(s->fault[0].from == 19 * SEC && s->fault[0].until == 20 * SEC && s->fault[0].part == 1);
-	assert_string_equal(s->fault[1].text, "pangyo: kill");
-	assert_true(s->fault[1].from == 10 * SEC && s->fault[1].until == 15 * SEC && s->fault[1].part == 1);
-	assert_true(s->fault[2].from == 15 * SEC && s->fault[2].until == 17 * SEC && s->fault[2].part == 0.5);
+	assert_int_equal(s->faults, 4); /* by datacenter, other places first */
+	assert_string_equal(s->fault[0].text, "control: kill"); /* over at once: nothing would heal it */
+	assert_true(s->fault[0].from == 5 * SEC && s->fault[0].until == 5 * SEC + s->width);
+	assert_string_equal(s->fault[1].text, "redis: latency");
+	assert_true(s->fault[1].from == 19 * SEC && s->fault[1].until == 20 * SEC && s->fault[1].part == 1);
+	assert_string_equal(s->fault[2].text, "pangyo: kill");
+	assert_true(s->fault[2].from == 10 * SEC && s->fault[2].until == 15 * SEC && s->fault[2].part == 1);
+	assert_true(s->fault[3].from == 15 * SEC && s->fault[3].until == 17 * SEC && s->fault[3].part == 0.5);
 	assert_true(judge_away(&r, SEND) == 500 * MS);
 	assert_true(judge_away(&r, SHOP) == 10 * SEC);
 	summary_free(s);
