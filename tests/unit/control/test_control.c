@@ -361,6 +361,92 @@ static void a_reload_keeps_overrides_and_states_by_name(void **state)
 	assert_int_equal(published().degrade.word[3], DEGRADE_OFF); /* shop's slept */
 }
 
+static void requests(unsigned endpoint, unsigned well, unsigned errors)
+{
+	*test_traffic(endpoint) = (struct dc_traffic){ .well = well, .errors = errors };
+}
+
+static unsigned away(unsigned endpoint)
+{
+	return published().dc.endpoint_away[endpoint];
+}
+
+/* It passes its checks and fails its requests; whoever takes over goes on from there. */
+static void an_outlier_loses_its_share(void **state)
+{
+	unsigned i;
+
+	for (i = 0; i < 4; i++)
+		requests(i, 20, 0);
+	pass(20);
+	assert_int_equal(published().dc.spread, DC_SPREAD_EVEN);
+	requests(1, 0, 20);
+	pass(4);
+	assert_true(away(1) >= 8000);
+	assert_int_equal(away(0) + away(2) + away(3), 0);
+	assert_int_equal(published().dc.spread, DC_SPREAD_MOVED);
+	assert_int_equal(published().dc.endpoint_state[1], DC_UP);
+	test_probe_reset();
+	ctl_configure(ctl, test_conf_reordered(dir));
+	assert_true(away(3) >= 8000); /* the same one */
+	assert_int_equal(away(1), 0);
+	stop();
+	start_with(test_conf_reordered(dir));
+	assert_int_equal(away(3), 10000 - ctl_outliers(ctl)->endpoint[3].share);
+	assert_true(away(3) >= 8000);
+	for (i = 0; i < 4; i++)
+		requests(i, 20, 0);
+	pass(600);
+	assert_int_equal(away(3), 0);
+	assert_int_equal(published().dc.spread, DC_SPREAD_EVEN);
+}
+
+static void a_datacenter_worse_than_the_other(void **state)
+{
+	unsigned i;
+
+	for (i = 0; i < 4; i++)
+		requests(i, i < 2 ? 10 : 20, i < 2 ? 10 : 0);
+	pass(20);
+	assert_true(published().dc.share[0] < DEGRADE_FULL);
+	assert_int_equal(published().dc.share[1], DEGRADE_FULL);
+	assert_int_equal(published().dc.spread, DC_SPREAD_MOVED);
+}
+
+/* The checks of everything fail. Whether that is believed is up to the requests. */
+static void checks_nobody_believes(void **state)
+{
+	unsigned i;
+
+	test_works(0xf);
+	for (i = 0; i < 4; i++)
+		test_probe_change(i, DC_DOWN, FAULT_CHECK_UNKNOWN);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(published().dc.endpoint_state[i], DC_SUSPECT);
+	assert_int_equal(published().dc.spread, DC_SPREAD_PANIC);
+	assert_int_equal(ctl_reachable(ctl), DEGRADE_FULL);
+	assert_true(published().degrade.any_datacenter);
+	test_probe_change(0, DC_PROBING, FAULT_CHECK_UNKNOWN); /* their first steps are no reason to jump there */
+	test_probe_change(0, DC_UP, FAULT_NONE);
+	assert_int_equal(published().dc.endpoint_state[0], DC_SUSPECT);
+	test_works(0xe); /* requests to this one fail by now: it is not kept */
+	test_probe_change(0, DC_DOWN, FAULT_CONNECT_REFUSED);
+	assert_int_equal(published().dc.endpoint_state[0], DC_DOWN);
+	assert_int_equal(published().dc.endpoint_state[1], DC_SUSPECT);
+	datacenter('a', DC_UP); /* half of it is back */
+	assert_int_equal(published().dc.endpoint_state[0], DC_UP);
+	assert_int_equal(published().dc.endpoint_state[2], DC_DOWN);
+	assert_int_equal(published().dc.spread, DC_SPREAD_EVEN);
+	test_works(0);
+	for (i = 0; i < 4; i++)
+		test_probe_change(i, DC_DOWN, FAULT_CHECK_FAILED);
+	assert_false(published().degrade.any_datacenter);
+	test_works(0xf);
+	for (i = 0; i < 4; i++)
+		test_probe_change(i, DC_DOWN, FAULT_CONNECT_REFUSED); /* no answer: nothing to disbelieve */
+	assert_false(published().degrade.any_datacenter);
+}
+
 /* The real loop, commands from a supervisor, real time. */
 static void *server_start(struct ctl *c, struct net_loop *l, int fd)
 {
@@ -417,6 +503,9 @@ int main(void)
 		T(a_disk_that_fails_needs_force_and_is_tried_again),
 		T(a_new_process_trusts_the_board_until_it_knows),
 		T(a_reload_keeps_overrides_and_states_by_name),
+		T(an_outlier_loses_its_share),
+		T(a_datacenter_worse_than_the_other),
+		T(checks_nobody_believes),
 		T(commands_are_obeyed),
 	};
 

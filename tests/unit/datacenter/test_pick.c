@@ -176,6 +176,63 @@ static void load_decides(void **state)
 	ASSERT_PART(n, DRAWS, 0.75);
 }
 
+/* What the judge of outliers took away counts as if it had never had it. */
+static void taken_away(void **state)
+{
+	uint64_t seed = 3;
+	unsigned i, n = 0;
+
+	w.dc[0].weight = w.dc[2].weight = 0;
+	w.live.endpoint_away[2] = 9000;
+	for (i = 0; i < DRAWS; i++)
+		n += pick(1, cases_random(&seed), 0) == 2;
+	ASSERT_PART(n, DRAWS, 1 / 11.0);
+	assert_int_equal(pick(1, 1, UINT64_C(1) << 3), 2); /* better than nobody */
+	/* Alike in load for what is left to it. */
+	w.local.in_flight[2] = 1;
+	w.local.in_flight[3] = 10;
+	for (n = 0, i = 0; i < DRAWS; i++)
+		n += pick(1, cases_random(&seed), 0) == 2;
+	ASSERT_PART(n, DRAWS, 1 / 11.0);
+	w.local.in_flight[2] = 5;
+	for (i = 0; i < 1000; i++)
+		assert_int_equal(pick(1, cases_random(&seed), 0), 3);
+}
+
+/* Who looks quick and has more than half again its part under way gets no more of it. */
+static void loads_are_bounded(void **state)
+{
+	uint64_t seed = 3;
+	unsigned i, n;
+	int e;
+
+	world_clear(&w);
+	world_datacenter(&w, "a", 100, 100);
+	for (i = 0; i < 4; i++) {
+		world_endpoint(&w, 10);
+		w.local.latency[i] = i ? 4e6 : 1e6;
+		w.local.learned[i] = NOW;
+		w.local.in_flight[i] = 2;
+	}
+	world_state(&w, DC_UP);
+	for (n = 0, i = 0; i < 1000; i++)
+		n += pick(1, cases_random(&seed), 0) == 0;
+	assert_in_range(n, 400, 600); /* whenever it is drawn */
+	w.local.in_flight[0] = 5;
+	for (i = 0; i < 1000; i++)
+		assert_true(pick(1, cases_random(&seed), 0) > 0);
+	/* Somebody always has room. */
+	for (n = 0; n < 20000; n++) {
+		for (i = 0; i < 4; i++) {
+			w.ep[i].weight = (uint16_t)(1 + cases_below(&seed, 1000));
+			w.local.in_flight[i] = cases_below(&seed, 4) ? cases_below(&seed, 100) : 100000;
+			w.live.endpoint_away[i] = cases_below(&seed, 2) ? 9800 : 0;
+		}
+		e = pick(1, cases_random(&seed), 0);
+		assert_in_range(e, 0, 3);
+	}
+}
+
 static void tried_ones_are_skipped(void **state)
 {
 	uint64_t hash;
@@ -427,7 +484,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup(f, set_up)
 	const struct CMUnitTest tests[] = {
 		T(weights_decide), T(weights_are_precise), T(poor_hashes_spread), T(disruption_is_minimal),
-		T(order_does_not_matter), T(endpoints_by_weight), T(load_decides), T(tried_ones_are_skipped),
+		T(order_does_not_matter), T(endpoints_by_weight), T(load_decides), T(taken_away), T(loads_are_bounded), T(tried_ones_are_skipped),
 		T(failing_datacenter_is_left), T(everything_bad_keeps_trying), T(better_ones_first), T(standby_waits),
 		T(drained_never), T(same_input_same_answer), T(waits_grow), T(no_herd), T(edges),
 	};

@@ -149,6 +149,14 @@ static void answers(void **state)
 	dc_pool_result(pool, -1, 0, FAULT_UPSTREAM_CLOSED, 0, 0);
 	assert_int_equal(part.endpoint[0].answers, 2);
 	assert_int_equal(part.endpoint[0].faults, 0);
+	assert_int_equal(part.endpoint[0].traffic.well, 2);
+	assert_int_equal(part.endpoint[0].traffic.errors, 1);
+	dc_pool_result(pool, 0, 0, FAULT_NONE, CLOCK_MS, 503); /* an answer, but not one to be had again */
+	dc_pool_result(pool, 0, 0, FAULT_UPSTREAM_GOAWAY, 0, 0); /* leaving in good order */
+	dc_pool_result(pool, 0, 0, FAULT_UPSTREAM_TIMEOUT, 0, 0);
+	assert_int_equal(part.endpoint[0].answers, 3);
+	assert_int_equal(part.endpoint[0].traffic.well, 2);
+	assert_int_equal(part.endpoint[0].traffic.errors, 3);
 	assert_int_equal(part.tm.scalar[TM_UPSTREAM_CONNECTIONS], 1);
 	assert_int_equal(part.tm.scalar[TM_UPSTREAM_OPEN], 1);
 }

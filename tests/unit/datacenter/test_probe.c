@@ -228,6 +228,80 @@ static void faults_bring_a_check(void **state)
 	WAIT_FOR(state_of(0) == DC_UP);
 }
 
+/* Checks run out of time, requests are answered: load. Requests fail as well: no longer. */
+static void late_checks_under_load_do_not_count(void **state)
+{
+	struct board_evidence *e = &board_worker(board, 1)->endpoint[0];
+	int64_t end;
+
+	quiet_checks();
+	w.dc[0].check_interval_ms = w.dc[0].check_timeout_ms = 150;
+	start();
+	WAIT_FOR(peer[0].requests >= 2);
+	peer[0].mode = PEER_HOLD;
+	end = clock_tick() + 2 * CLOCK_SEC; /* time for twelve of them */
+	while (clock_now() < end || peer[0].requests < 6) {
+		e->traffic.well++;
+		net_loop_turn(test_loop, 5);
+		assert_int_equal(state_of(0), DC_UP);
+		assert_int_equal(dc_probe_health(probe, 0)->bad_run, 0);
+	}
+	assert_true(dc_probe_works(probe, 0));
+	WAIT_FOR((e->traffic.errors++, !dc_probe_works(probe, 0)));
+	WAIT_FOR(state_of(0) == DC_DOWN);
+	assert_int_equal(why(0), FAULT_UPSTREAM_TIMEOUT);
+}
+
+/* An answered check is the operator's word, whatever requests say. */
+static void failing_checks_count_under_traffic(void **state)
+{
+	struct board_evidence *e = &board_worker(board, 1)->endpoint[0];
+	int64_t end;
+
+	quiet_checks();
+	w.dc[0].check_interval_ms = 150;
+	peer[0].status = 503;
+	start();
+	end = clock_tick() + 5 * CLOCK_SEC;
+	while (state_of(0) != DC_DOWN && clock_now() < end) {
+		e->traffic.well++;
+		e->answers++;
+		net_loop_turn(test_loop, 5);
+	}
+	assert_int_equal(state_of(0), DC_DOWN);
+	assert_int_equal(why(0), FAULT_CHECK_FAILED);
+	assert_true(dc_probe_works(probe, 0));
+	assert_false(dc_probe_works(probe, 1)); /* nothing was heard of it */
+	assert_false(dc_probe_works(probe, 2));
+}
+
+static void traffic_is_added_up(void **state)
+{
+	struct board_worker *one = board_worker(board, 0), *two = board_worker(board, 1);
+	struct dc_traffic t[CONF_MAX_ENDPOINTS];
+
+	quiet_checks();
+	one->endpoint[1].traffic = (struct dc_traffic){ 100, 10, 1000, -500, 9000 };
+	start();
+	test_turns(60 * CLOCK_MS);
+	dc_probe_traffic(probe, t);
+	assert_int_equal(t[1].well, 0);
+	one->endpoint[1].traffic = (struct dc_traffic){ 103, 11, 1010, -900, 9900 };
+	two->endpoint[1].traffic = (struct dc_traffic){ 2, 0, 5, 100, 77 };
+	test_turns(120 * CLOCK_MS);
+	one->endpoint[1].traffic = (struct dc_traffic){ 4, 11, 0, 0, 0 }; /* begun anew */
+	test_turns(120 * CLOCK_MS);
+	dc_probe_traffic(probe, t);
+	assert_int_equal(t[1].well, 5);
+	assert_int_equal(t[1].errors, 1);
+	assert_int_equal(t[1].errors_usual, 15);
+	assert_int_equal(t[1].slow, -300);
+	assert_int_equal(t[1].slow_squared, 977);
+	assert_int_equal(t[0].well, 0);
+	dc_probe_traffic(probe, t);
+	assert_int_equal(t[1].well, 0);
+}
+
 static void answers_lift_suspicion(void **state)
 {
 	struct board_evidence *e = &board_worker(board, 0)->endpoint[0];
@@ -291,6 +365,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(checks_go_on), T(killed_and_back), T(error_status_fails), T(silence_is_found_early), T(slow_check_times_out),
 		T(nonsense_fails), T(sent_away), T(never_resolves), T(faults_bring_a_check), T(answers_lift_suspicion),
+		T(late_checks_under_load_do_not_count), T(failing_checks_count_under_traffic), T(traffic_is_added_up),
 		T(foreign_evidence_is_not_heard), T(replaced_while_checking),
 	};
 
