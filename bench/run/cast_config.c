@@ -60,7 +60,7 @@ static void write_datacenters(const struct cast *c, FILE *f)
 			fprintf(f, "    capacity: %.0f\n", s->datacenter[d].capacity * s->datacenter[d].endpoints);
 		else
 			fprintf(f, "    capacity: %u\n", 100 * s->datacenter[d].endpoints);
-		fprintf(f, "    endpoints: [");
+		fprintf(f, "    restore: { hold: 1s, over: 3s }\n    endpoints: [");
 		for (e = 0, comma = ""; e < c->endpoints; e++) {
 			if (c->endpoint[e].datacenter != (int)d)
 				continue;

@@ -16,7 +16,7 @@
 
 #include "conf.h"
 #include "dc.h"
-#include "dc_outlier.h"
+#include "dc_machine.h"
 #include "degrade.h"
 #include "telemetry.h"
 
@@ -27,6 +27,7 @@ struct board_live {
 	                        generation keep their last matching copy */
 	struct degrade_live degrade;
 	struct dc_live dc;
+	struct dc_machine machine[CONF_MAX_DATACENTERS]; /* behind dc; for control's successor, not for workers */
 };
 
 /* Evidence a worker writes about an endpoint: running totals, control takes

@@ -80,6 +80,8 @@ struct conf_datacenter {
 	const char *check_service;   /* grpc: NULL is the server as a whole */
 	uint32_t check_interval_ms, check_timeout_ms;
 	uint16_t rise, fall;         /* checks in a row */
+	uint32_t restore_hold_ms, restore_over_ms;
+	uint16_t restore_first;      /* share of its users that comes back at once */
 };
 
 enum conf_identity { CONF_IDENTITY_NONE, CONF_IDENTITY_BEARER, CONF_IDENTITY_HEADER, CONF_IDENTITY_CERTIFICATE };

@@ -45,6 +45,7 @@ struct ctl_override {
 	uint16_t share;        /* basis points, for "share" */
 	char author[64], reason[256];
 	int64_t from, until;   /* wall ns; `from` is filled in when it is set */
+	int64_t over;          /* ns; "drain": its users leave evenly in this time */
 };
 #define CTL_OVERRIDES_MAX 128
 

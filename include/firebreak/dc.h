@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Datacenters, the pure half: the health machine of an endpoint, the state of a
- * datacenter made of its endpoints, and the choice of where a request goes. Values
+ * Datacenters, the pure half: the health machine of an endpoint and the choice of where
+ * a request goes (the state of a datacenter made of its endpoints is dc_machine.h). Values
  * in, values out; the same pure library as degrade and route.
  * The half that talks to the network is dc_pool.h (workers) and dc_probe.h (control).
  */
@@ -14,8 +14,9 @@
 #include "conf.h"
 #include "fault.h"
 
-/* X(NAME, word). Drawn in src/datacenter/health.c. `suspect` and `probing` still
- * take traffic when nothing better is left; `down` and `drained` never do. */
+/* X(NAME, word), of endpoints (drawn in src/datacenter/health.c) and of datacenters
+ * (machine.c). `suspect` and `probing` still take traffic when nothing better is left;
+ * `down` and `drained` never do. */
 #define DC_STATES(X) \
 	X(UP, "up") X(SUSPECT, "suspect") X(DOWN, "down") X(PROBING, "probing") \
 	X(RESTORING, "restoring") X(DRAINING, "draining") X(DRAINED, "drained")
@@ -58,15 +59,11 @@ struct dc_live {
 	uint16_t endpoint_away[CONF_MAX_ENDPOINTS];    /* basis points of its weight taken away (dc_outlier.h); 0 normally */
 	uint8_t spread;     /* enum dc_spread */
 	bool disbelieved;   /* the checks, all of them: see dc_panic */
-	uint16_t share[CONF_MAX_DATACENTERS];          /* basis points of its weight it may take now */
+	/* Basis points of its own users (whose home it is, see dc_pick) a datacenter takes
+	 * now, of the first tier; and of each tier, the first included. */
+	uint16_t share[CONF_MAX_DATACENTERS];
+	uint16_t tier_share[CONF_MAX_DATACENTERS][CONF_MAX_TIERS];
 };
-
-/* Derives datacenter states and shares from endpoint states; `drained` marks an
- * operator's drain (NULL: none). Returns usable capacity in basis points of the
- * configured: a datacenter's capacity is spread over its endpoints by weight, an
- * endpoint that is down takes its part away. The share stays whole until a good
- * quarter of the endpoints is gone (see health.c). */
-uint16_t dc_summarise(const struct conf *c, struct dc_live *live, const bool drained[CONF_MAX_DATACENTERS]);
 
 /* A worker's own short memory beside the board: endpoints that just failed it. */
 struct dc_local {
@@ -87,18 +84,23 @@ void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until);
 void dc_local_trust(struct dc_local *l, unsigned endpoint);
 
 struct dc_want {
-	uint64_t hash;           /* affinity: same value, same datacenter while it lives */
+	uint64_t hash;           /* the user: same value, same datacenter while it lives */
 	uint64_t random;         /* for the choice of endpoint */
 	uint64_t tried;          /* bit per endpoint already tried by this request */
+	uint8_t tier;            /* of the request's feature */
 };
 
-/* The endpoint to use, or -1: every one is tried already, down or drained. Datacenter
- * by weighted rendezvous hash over those usable (weight 0: a standby, used when no
- * weighted one is as good); endpoint by power of two choices on in-flight and recent latency,
- * among those that have not half again their part of what is under way.
- * Untried endpoints of the same datacenter come before another datacenter unless the
- * whole datacenter looks bad; avoided ones only when nothing else is left. The same
- * input gives the same answer, on every node. */
+/* The endpoint to use, or -1: every one is tried already, down or drained.
+ * Datacenter: each user has an order of them by weighted rendezvous hash (weight 0: a
+ * standby, behind all others), the first is his home. A datacenter at share s keeps the
+ * fraction s of its own users, always the same ones: a growing share only adds to them. The
+ * others go to the next in their order. One that is restoring takes nobody else's users,
+ * also not from failovers and retries, while any other can be tried; shares alone refuse
+ * nobody.
+ * Endpoint: by power of two choices on in-flight and recent latency, among those that have
+ * not half again their part of what is under way. Untried endpoints of the same datacenter
+ * come before another datacenter unless the whole datacenter looks bad; avoided ones only
+ * when nothing else is left. The same input gives the same answer, on every node. */
 int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
 	    const struct dc_want *want, int64_t now);
 /* True when dc_pick would find something. */

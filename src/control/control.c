@@ -37,7 +37,10 @@ static void take_over(struct ctl *c)
 	struct board_live last = { 0 };
 	unsigned i;
 
-	if (!board_read(c->board, &last) || last.generation != c->conf->generation)
+	board_read(c->board, &last);
+	ctl_machines(c, last.machine);
+	c->stepped = clock_now();
+	if (!last.version || last.generation != c->conf->generation)
 		return;
 	for (i = 0; i < c->conf->endpoints; i++)
 		known(c, i, &last.dc, i);
@@ -192,6 +195,7 @@ void ctl_configure(struct ctl *c, const struct conf *next)
 	dc_probe_destroy(old_probe);
 	c->probe = probe;
 	carry_over(c, old, next);
+	ctl_machines(c, c->live.machine);
 	degrade_compile(next, &c->plan, NULL, NULL);
 	if (c->controller.mode >= next->modes)
 		c->controller.mode = (uint8_t)(next->modes - 1);

@@ -46,7 +46,8 @@ struct ctl {
 
 	struct degrade_plan plan;
 	struct degrade_controller controller;
-	struct board_live live; /* as last published */
+	struct board_live live; /* as last published; the datacenters' machines live here */
+	int64_t stepped;        /* monotonic ns: when they were stepped last */
 	uint16_t reachable;
 	int64_t started, mode_since; /* wall ns */
 	char mode_name[64]; /* as last logged */
@@ -76,8 +77,10 @@ void ctl_tick(struct ctl *c);
 void ctl_configure(struct ctl *c, const struct conf *next);
 
 /* publish.c */
-/* Live as it would be under these overrides; returns usable capacity. */
-uint16_t ctl_compute(const struct ctl *c, const struct overrides *all, struct board_live *live);
+/* Live as it would be under these overrides with all drains done; returns usable capacity. */
+uint16_t ctl_foresee(const struct ctl *c, const struct overrides *all, struct board_live *live);
+/* The machines of the datacenters in force, by name: those known go on, others begin. */
+void ctl_machines(struct ctl *c, const struct dc_machine known[CONF_MAX_DATACENTERS]);
 void ctl_publish(struct ctl *c, bool always);
 void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state);
 void ctl_pulse(struct ctl *c);

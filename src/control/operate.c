@@ -17,6 +17,7 @@
 #include "store.h"
 
 #define SAVE_AGAIN_NS (5 * CLOCK_SEC)
+#define CORE_FLOOR    2000 /* basis points of all capacity that core needs */
 
 void ctl_overrides_open(struct ctl *c)
 {
@@ -71,14 +72,18 @@ static bool core_switched_off(const struct conf *conf, const struct degrade_live
 	return false;
 }
 
-/* P3, and the two things an operator would regret most. NULL: safe. */
+/* P3, and the things an operator would regret most. NULL: safe. */
 static const char *unsafe(const struct ctl *c, const struct overrides *then, enum ctl_kind kind)
 {
 	struct board_live now_live, then_live;
+	uint16_t left = ctl_foresee(c, then, &then_live);
 
-	ctl_compute(c, &c->overrides, &now_live);
-	if (!ctl_compute(c, then, &then_live) && kind == CTL_DRAIN)
+	ctl_foresee(c, &c->overrides, &now_live);
+	if (kind == CTL_DRAIN && !left)
 		return "no datacenter would be left to take requests; use force to drain it all the same";
+	if (kind == CTL_DRAIN && left < CORE_FLOOR)
+		return "what would be left cannot carry the core features (less than a fifth of all capacity); use force to drain it "
+		       "all the same";
 	if (core_switched_off(c->conf, &now_live.degrade, &then_live.degrade))
 		return "this feature is core, and switching it off refuses what must survive; use force to do it all the same";
 	if (!degrade_override_safe(&c->plan, &now_live.degrade, &then_live.degrade))

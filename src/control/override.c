@@ -59,6 +59,8 @@ const char *override_check_form(const struct ctl_override *o, int64_t wall, uint
 		return "an override needs an end in the future";
 	if (o->until - wall > (int64_t)max_s * CLOCK_SEC)
 		return "the end is further away than control.override_max allows";
+	if (o->over < 0 || o->over > o->until - o->from)
+		return "it would end before the datacenter is drained";
 	return NULL;
 }
 
@@ -192,8 +194,19 @@ static void apply_feature(const struct ctl_override *o, const struct conf *c, st
 	live->word_share[f] = o->share;
 }
 
-void overrides_apply(const struct overrides *all, const struct conf *c, uint8_t auto_mode, struct degrade_live *live,
-		     bool drained[CONF_MAX_DATACENTERS])
+/* Evenly from all to nothing. By the wall clock, so that it goes on where it was in a new
+ * control process. */
+static int drain_left(const struct ctl_override *o, int64_t wall)
+{
+	int64_t passed = wall - o->from;
+
+	if (passed >= o->over)
+		return 0;
+	return passed <= 0 ? DEGRADE_FULL : (int)(DEGRADE_FULL - (double)passed / (double)o->over * DEGRADE_FULL);
+}
+
+void overrides_apply(const struct overrides *all, const struct conf *c, uint8_t auto_mode, int64_t wall, struct degrade_live *live,
+		     int left[CONF_MAX_DATACENTERS])
 {
 	size_t i;
 	int at;
@@ -202,7 +215,8 @@ void overrides_apply(const struct overrides *all, const struct conf *c, uint8_t 
 	live->mode_forced = false;
 	memset(live->word, DEGRADE_AUTO, sizeof(live->word));
 	memset(live->word_share, 0, sizeof(live->word_share));
-	memset(drained, 0, CONF_MAX_DATACENTERS * sizeof(*drained));
+	for (i = 0; i < CONF_MAX_DATACENTERS; i++)
+		left[i] = -1;
 	for (i = 0; i < CONF_MAX_FEATURES; i++)
 		live->share[i] = DEGRADE_FULL;
 	for (i = 0; i < all->n; i++) {
@@ -222,7 +236,7 @@ void overrides_apply(const struct overrides *all, const struct conf *c, uint8_t 
 		case CTL_DRAIN:
 			at = find(c, datacenter_name, o->subject);
 			if (at >= 0)
-				drained[at] = true;
+				left[at] = drain_left(o, wall);
 			break;
 		}
 	}

@@ -33,9 +33,10 @@ void overrides_remove(struct overrides *all, struct ctl_override *o);
 /* One that has ended, or NULL. */
 struct ctl_override *overrides_ended(struct overrides *all, int64_t wall);
 
-/* Fills words, shares and forced mode (the automatic one otherwise); marks drained
- * datacenters. Names the configuration does not know change nothing. */
-void overrides_apply(const struct overrides *all, const struct conf *c, uint8_t auto_mode, struct degrade_live *live,
-		     bool drained[CONF_MAX_DATACENTERS]);
+/* Fills words, shares and forced mode (the automatic one otherwise), and for each datacenter
+ * what a drain leaves it at `wall` (basis points; -1: there is none). Names the
+ * configuration does not know change nothing. */
+void overrides_apply(const struct overrides *all, const struct conf *c, uint8_t auto_mode, int64_t wall, struct degrade_live *live,
+		     int drain_left[CONF_MAX_DATACENTERS]);
 
 #endif

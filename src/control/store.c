@@ -23,9 +23,9 @@
 
 static json_t *to_json(const struct ctl_override *o)
 {
-	return json_pack("{ss ss ss si ss ss sI sI}", "kind", override_kind_word(o->kind), "subject", o->subject, "value", o->value,
+	return json_pack("{ss ss ss si ss ss sI sI sI}", "kind", override_kind_word(o->kind), "subject", o->subject, "value", o->value,
 			 "share", (int)o->share, "author", o->author, "reason", o->reason, "from", (json_int_t)o->from, "until",
-			 (json_int_t)o->until);
+			 (json_int_t)o->until, "over", (json_int_t)o->over);
 }
 
 static char *serialise(const struct overrides *all)
@@ -117,18 +117,19 @@ static bool copy_text(char *to, size_t size, const char *from)
 static bool from_json(json_t *item, struct ctl_override *o)
 {
 	const char *kind, *subject, *value, *author, *reason;
-	json_int_t from, until;
+	json_int_t from, until, over = 0;
 	int share;
 
 	memset(o, 0, sizeof(*o));
-	if (json_unpack(item, "{ss ss ss si ss ss sI sI}", "kind", &kind, "subject", &subject, "value", &value, "share", &share,
-			"author", &author, "reason", &reason, "from", &from, "until", &until))
+	if (json_unpack(item, "{ss ss ss si ss ss sI sI s?I}", "kind", &kind, "subject", &subject, "value", &value, "share", &share,
+			"author", &author, "reason", &reason, "from", &from, "until", &until, "over", &over))
 		return false;
 	if (share < 0 || share > DEGRADE_FULL || !override_kind_parse(kind, &o->kind))
 		return false;
 	o->share = (uint16_t)share;
 	o->from = from;
 	o->until = until;
+	o->over = over;
 	return copy_text(o->subject, sizeof(o->subject), subject) && copy_text(o->value, sizeof(o->value), value) &&
 	       copy_text(o->author, sizeof(o->author), author) && copy_text(o->reason, sizeof(o->reason), reason);
 }

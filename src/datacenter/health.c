@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The health of an endpoint, and the state of a datacenter made of its endpoints.
- * Pure: evidence and `now` in, state out. The control process feeds it.
+ * The health of an endpoint. Pure: evidence and `now` in, state out. The control process
+ * feeds it.
  *
  *          burst of faults / silence          fall checks failed
  *     ┌──────────────────────────▶ suspect ──────────────┐
@@ -12,8 +12,8 @@
  *     │                       └───────────┘ a check failed, or a burst
  *     └────────────────────▶ down
  *
- * restoring (a ramp of shares after probing) and draining are of the datacenter, not
- * of the endpoint; they are read wherever states are read.
+ * restoring and draining are of the datacenter (machine.c), not of the endpoint; they are
+ * read wherever states are read.
  */
 #include "firebreak/clock.h"
 #include "firebreak/dc.h"
@@ -145,61 +145,4 @@ int64_t dc_health_wait(const struct dc_health *h, const struct conf_datacenter *
 	else if (h->bad_run)
 		most = WAIT_DOUBT;
 	return wait < most ? wait : most;
-}
-
-/* ---- a datacenter of endpoints ---- */
-
-/* Weight that is in these states. */
-static uint64_t weight_in(const struct conf *c, const struct dc_live *live, unsigned d, unsigned states)
-{
-	const struct conf_datacenter *dc = &c->datacenter[d];
-	uint64_t sum = 0;
-	unsigned i;
-
-	for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++)
-		if (1u << live->endpoint_state[i] & states)
-			sum += c->endpoint[i].weight;
-	return sum;
-}
-
-#define GOOD    (1u << DC_UP | 1u << DC_RESTORING)
-#define SERVING (GOOD | 1u << DC_SUSPECT)
-#define TAKING  (SERVING | 1u << DC_PROBING)
-#define ALL     ((1u << DC_STATE_COUNT) - 1)
-
-static enum dc_state state_of(const struct conf *c, const struct dc_live *live, unsigned d)
-{
-	if (weight_in(c, live, d, GOOD))
-		return DC_UP;
-	if (weight_in(c, live, d, 1u << DC_SUSPECT))
-		return DC_SUSPECT;
-	return weight_in(c, live, d, 1u << DC_PROBING) ? DC_PROBING : DC_DOWN;
-}
-
-/* Datacenters are built with room to spare, and moving users costs them their warm
- * caches: what is left is counted 1.4 times (the overprovisioning factor of Envoy's
- * locality weighting) before the share shrinks. */
-static uint16_t share_of(uint64_t left, uint64_t all)
-{
-	uint64_t share = all ? left * 14000 / all : 0;
-
-	return (uint16_t)(share < 10000 ? share : 10000);
-}
-
-uint16_t dc_summarise(const struct conf *c, struct dc_live *live, const bool drained[CONF_MAX_DATACENTERS])
-{
-	uint64_t usable = 0, configured = 0, all;
-	unsigned d;
-
-	for (d = 0; d < c->datacenters; d++) {
-		bool away = drained && drained[d];
-
-		all = weight_in(c, live, d, ALL);
-		configured += c->datacenter[d].capacity;
-		live->datacenter_state[d] = (uint8_t)(away ? DC_DRAINED : state_of(c, live, d));
-		live->share[d] = away ? 0 : share_of(weight_in(c, live, d, TAKING), all);
-		if (!away && all)
-			usable += UINT64_C(10000) * c->datacenter[d].capacity * weight_in(c, live, d, SERVING) / all;
-	}
-	return (uint16_t)(configured ? usable / configured : 0);
 }

@@ -3,13 +3,16 @@
  * Where a request goes. Pure, without libm: scores are fixed-point integers, so that
  * every node makes the same choice.
  *
- *   datacenters ranked:  sound  >  has an endpoint worth trying  >  only avoided ones
+ *   datacenters ranked:  sound  >  sound, but this user is beyond its share
+ *                        >  has an endpoint worth trying
+ *                        >  beyond the share while users are moved to or from it, or held
+ *                        >  only avoided endpoints
  *   within a rank:       weighted rendezvous hash of want->hash
  *   within it:           of the endpoints that do not have too much under way already two
  *                        drawn by weight, the less loaded one
  */
 #include "firebreak/clock.h"
-#include "firebreak/dc.h"
+#include "firebreak/dc_machine.h"
 #include "firebreak/degrade.h"
 
 __extension__ typedef unsigned __int128 uint128;
@@ -19,7 +22,7 @@ __extension__ typedef unsigned __int128 uint128;
 #define ERROR_LIKE  CLOCK_SEC /* an error answer counts as one that took this long */
 #define TIMES_MOST  4         /* latency makes an endpoint no more than so many times as loaded */
 
-enum rank { SOUND, WORTH_TRYING, AVOIDED, UNUSABLE };
+enum rank { SOUND, CROWDED, WORTH_TRYING, HELD, AVOIDED, UNUSABLE };
 
 /* ---- what a worker remembers ---- */
 
@@ -93,11 +96,17 @@ static enum rank rank_endpoint(const struct dc_live *live, const struct dc_local
 
 static bool takes_traffic(const struct dc_live *live, unsigned d)
 {
-	return live->datacenter_state[d] != DC_DOWN && live->datacenter_state[d] != DC_DRAINED && live->share[d];
+	return live->datacenter_state[d] != DC_DOWN && live->datacenter_state[d] != DC_DRAINED;
 }
 
-/* The rank of its best endpoint. A datacenter that is not up, or in which half of
- * what should work failed a moment ago, is not sound: go elsewhere first. */
+/* It serves as it should, if perhaps not everybody. */
+static bool sound(enum dc_state s)
+{
+	return s == DC_UP || s == DC_RESTORING || s == DC_DRAINING;
+}
+
+/* The rank of its best endpoint. A datacenter that is not sound itself, or in which half
+ * of what should work failed a moment ago, is not: go elsewhere first. */
 static enum rank rank_datacenter(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
 				 uint64_t tried, unsigned d, int64_t now)
 {
@@ -116,8 +125,7 @@ static enum rank rank_datacenter(const struct conf *c, const struct dc_live *liv
 		if (!(tried >> i & 1) && r < best)
 			best = r;
 	}
-	if (best == SOUND && (2 * failing >= usable || (live->datacenter_state[d] != DC_UP &&
-							live->datacenter_state[d] != DC_RESTORING)))
+	if (best == SOUND && (2 * failing >= usable || !sound((enum dc_state)live->datacenter_state[d])))
 		return WORTH_TRYING;
 	return best;
 }
@@ -131,16 +139,6 @@ static uint64_t mix(uint64_t x)
 	x ^= x >> 27;
 	x *= UINT64_C(0x94d049bb133111eb);
 	return x ^ x >> 31;
-}
-
-/* By name, so that the order in the configuration does not matter. FNV-1a. */
-static uint64_t hash_name(const char *name)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	while (*name)
-		h = (h ^ (uint8_t)*name++) * UINT64_C(0x100000001b3);
-	return h;
 }
 
 /* -log2(u / 2^64) with 24 fractional bits, one bit per squaring; never 0. */
@@ -177,39 +175,58 @@ static bool nearer(struct score a, struct score b)
 	return a.distance * b.weight < b.distance * a.weight;
 }
 
+/* By name, so that the order in the configuration does not matter. */
+static struct score score(const struct conf_datacenter *dc, const struct dc_want *want)
+{
+	return (struct score){ minus_log2(mix(want->hash ^ mix(dc_name_hash(dc->name)))), dc->weight };
+}
+
+/* Whether its share has room for this user: its own by a hash that has nothing to do with the
+ * one of his order, others by the same, but none while its own are moved. */
+static bool admits(const struct conf *c, const struct dc_live *live, const struct dc_want *want, unsigned d, bool home)
+{
+	uint16_t share = live->tier_share[d][want->tier % CONF_MAX_TIERS];
+
+	if (share >= 10000)
+		return true;
+	if (!home && (live->datacenter_state[d] == DC_RESTORING || live->datacenter_state[d] == DC_DRAINING))
+		return false;
+	return mix(mix(want->hash) + dc_name_hash(c->datacenter[d].name)) % 10000 < share;
+}
+
+static int nearest(const struct conf *c, const struct score *s, const enum rank *rank, enum rank of)
+{
+	int found = -1;
+	unsigned d;
+
+	for (d = 0; d < c->datacenters; d++)
+		if ((!rank || rank[d] == of) && (found < 0 || nearer(s[d], s[found])))
+			found = (int)d;
+	return found;
+}
+
 static int pick_datacenter(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
 			   const struct dc_want *want, int64_t now)
 {
-	enum rank rank[CONF_MAX_DATACENTERS], best = UNUSABLE;
-	struct score least = { 0, 0 }, s;
-	unsigned d, left = 0;
-	int found = -1;
+	enum rank rank[CONF_MAX_DATACENTERS], best = UNUSABLE, beyond;
+	struct score s[CONF_MAX_DATACENTERS] = { { 0, 0 } };
+	unsigned d;
+	int home;
 
+	if (c->datacenters == 1)
+		return rank_datacenter(c, live, local, want->tried, 0, now) == UNUSABLE ? -1 : 0;
+	for (d = 0; d < c->datacenters; d++)
+		s[d] = score(&c->datacenter[d], want);
+	home = nearest(c, s, NULL, SOUND);
 	for (d = 0; d < c->datacenters; d++) {
 		rank[d] = rank_datacenter(c, live, local, want->tried, d, now);
-		if (rank[d] < best) {
+		beyond = live->datacenter_state[d] == DC_UP ? CROWDED : HELD;
+		if (rank[d] < beyond && !admits(c, live, want, d, (int)d == home))
+			rank[d] = beyond;
+		if (rank[d] < best)
 			best = rank[d];
-			left = 0;
-		}
-		if (rank[d] == best && best != UNUSABLE) {
-			left++;
-			found = (int)d;
-		}
 	}
-	if (left <= 1)
-		return found;
-	found = -1;
-	for (d = 0; d < c->datacenters; d++) {
-		if (rank[d] != best)
-			continue;
-		s.distance = minus_log2(mix(want->hash ^ mix(hash_name(c->datacenter[d].name))));
-		s.weight = (uint64_t)c->datacenter[d].weight * live->share[d];
-		if (found < 0 || nearer(s, least)) {
-			least = s;
-			found = (int)d;
-		}
-	}
-	return found;
+	return best == UNUSABLE ? -1 : nearest(c, s, rank, best);
 }
 
 /* ---- endpoint ---- */

@@ -12,22 +12,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "firebreak/dc_machine.h"
 #include "firebreak/log.h"
 
 /* Before control has published for this configuration: what was known by name, and
  * everything new is up. */
 static void assume(struct dc_pool *p, const struct conf *old, const struct dc_live *was, const int *from)
 {
-	bool drained[CONF_MAX_DATACENTERS] = { false };
 	unsigned i, d, o;
 
 	for (i = 0; i < p->conf->endpoints; i++)
 		p->now.endpoint_state[i] = from && from[i] >= 0 ? was->endpoint_state[from[i]] : DC_UP;
-	for (d = 0; d < p->conf->datacenters; d++)
-		for (o = 0; old && o < old->datacenters; o++)
-			if (!strcmp(old->datacenter[o].name, p->conf->datacenter[d].name))
-				drained[d] = was->datacenter_state[o] == DC_DRAINED;
-	dc_summarise(p->conf, &p->now, drained);
+	dc_assume(p->conf, &p->now);
+	for (d = 0; d < p->conf->datacenters; d++) {
+		for (o = 0; old && o < old->datacenters; o++) {
+			if (strcmp(old->datacenter[o].name, p->conf->datacenter[d].name))
+				continue;
+			p->now.datacenter_state[d] = was->datacenter_state[o];
+			p->now.share[d] = was->share[o];
+			memcpy(p->now.tier_share[d], was->tier_share[o], sizeof(p->now.tier_share[d]));
+		}
+	}
 }
 
 static bool news(const struct dc_pool *p)

@@ -59,7 +59,7 @@ class Config:
             "drain_timeout": drain,
             "listen": listen + list(listeners),
             "headers": {"trusted": list(trusted)},
-            "datacenters": [{"name": name, "endpoints": list(endpoints), "check": check, **({"tls": dc_tls} if dc_tls else {})}
+            "datacenters": [{"name": name, "endpoints": list(endpoints), "check": check, "restore": {"hold": "200ms", "over": "500ms"}, **({"tls": dc_tls} if dc_tls else {})}
                             for name, endpoints in datacenters.items()],
             "features": list(features) + (MESSENGER if messenger else []) + [
                 {"name": "test", "tier": "core", "routes": ["/t/**", "grpc test.Chat/*"], "timeout": timeout, "body_limit": "unlimited"},

@@ -14,7 +14,7 @@
 
 #include "../cases.h"
 #include "firebreak/clock.h"
-#include "firebreak/dc.h"
+#include "firebreak/dc_machine.h"
 
 struct world {
 	struct conf conf;
@@ -31,6 +31,7 @@ static inline void world_clear(struct world *w)
 	memset(w, 0, sizeof(*w));
 	w->conf.datacenter = w->dc;
 	w->conf.endpoint = w->ep;
+	w->conf.tiers = 3;
 }
 
 static inline void world_datacenter(struct world *w, const char *name, uint32_t capacity, uint16_t weight)
@@ -60,7 +61,7 @@ static inline void world_state(struct world *w, enum dc_state s)
 
 	for (i = 0; i < w->conf.endpoints; i++)
 		w->live.endpoint_state[i] = (uint8_t)s;
-	dc_summarise(&w->conf, &w->live, NULL);
+	dc_assume(&w->conf, &w->live);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* usage: test_health health.cases summary.cases */
+/* usage: test_health health.cases */
 #include "dc_test.h"
 
-static const char *health_path, *summary_path;
+static const char *health_path;
 
 static enum fault fault_named(const char *word)
 {
@@ -133,92 +133,12 @@ static void invariants(void **state)
 	assert_int_equal(seen[DC_UP] + seen[DC_SUSPECT] + seen[DC_DOWN] + seen[DC_PROBING], n);
 }
 
-static void add_datacenter(struct cases *c, struct world *w)
-{
-	uint32_t capacity = 0, weight = 0;
-	int i;
-
-	for (i = 2; i < c->words; i++) {
-		if (!strncmp(c->word[i], "capacity=", 9))
-			capacity = (uint32_t)atoi(c->word[i] + 9);
-		else if (!strncmp(c->word[i], "weight=", 7))
-			weight = (uint32_t)atoi(c->word[i] + 7);
-	}
-	world_datacenter(w, c->word[1], capacity, (uint16_t)weight);
-	for (i = 2; i < c->words; i++)
-		if (atoi(c->word[i]))
-			world_endpoint(w, (uint16_t)atoi(c->word[i]));
-}
-
-static enum dc_state state_letter(char l)
-{
-	return l == 'u' ? DC_UP : l == 's' ? DC_SUSPECT : l == 'p' ? DC_PROBING : DC_DOWN;
-}
-
-static void summary(struct cases *c, struct world *w)
-{
-	bool drained[CONF_MAX_DATACENTERS] = { false };
-	unsigned d, i, n = (unsigned)w->conf.datacenters;
-	uint16_t usable;
-	char got[64];
-
-	for (d = 0; d < n; d++) {
-		for (i = 0; i < w->dc[d].endpoints; i++)
-			w->live.endpoint_state[w->dc[d].first_endpoint + i] = (uint8_t)state_letter(c->word[d][i]);
-		drained[d] = strchr(c->word[d], '!');
-	}
-	usable = dc_summarise(&w->conf, &w->live, drained);
-	c->run++;
-	for (d = 0; d < n; d++) {
-		snprintf(got, sizeof(got), "%s=%s:%g%%", w->name[d], dc_state_word((enum dc_state)w->live.datacenter_state[d]),
-			 w->live.share[d] / 100.0);
-		if (strcmp(got, c->word[n + 1 + d]))
-			cases_fail(c, "got %s", got);
-	}
-	snprintf(got, sizeof(got), "usable=%g%%", usable / 100.0);
-	if (strcmp(got, c->word[2 * n + 1]))
-		cases_fail(c, "got %s", got);
-}
-
-static void summaries(void **state)
-{
-	static struct world w;
-	struct cases c;
-
-	assert_true(cases_open(&c, summary_path));
-	while (cases_next(&c)) {
-		if (!strcmp(c.word[0], "new"))
-			world_clear(&w);
-		else if (!strcmp(c.word[0], "dc"))
-			add_datacenter(&c, &w);
-		else if (c.words == 2 + 2 * (int)w.conf.datacenters)
-			summary(&c, &w);
-		else
-			cases_fail(&c, "the line cannot be read");
-	}
-	assert_int_equal(c.failed, 0);
-	assert_true(c.run > 12);
-}
-
-static void nothing_configured(void **state)
-{
-	static struct world w;
-
-	world_clear(&w);
-	assert_int_equal(dc_summarise(&w.conf, &w.live, NULL), 0);
-	assert_string_equal(dc_state_word((enum dc_state)99), "?");
-}
-
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(histories), cmocka_unit_test(invariants), cmocka_unit_test(summaries),
-		cmocka_unit_test(nothing_configured),
-	};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(histories), cmocka_unit_test(invariants) };
 
-	if (argc < 3)
+	if (argc < 2)
 		return 64;
 	health_path = argv[1];
-	summary_path = argv[2];
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,9 +60,10 @@ static void weights_decide(void **state)
 	ASSERT_PART(n[0], DRAWS, 0.25);
 	ASSERT_PART(n[1], DRAWS, 0.50);
 	ASSERT_PART(n[2], DRAWS, 0.25);
-	w.live.share[1] = 5000; /* as if it restored */
+	w.live.tier_share[1][0] = 5000; /* it keeps half of its own */
 	spread(n);
-	ASSERT_PART(n[1], DRAWS, 1.0 / 3);
+	ASSERT_PART(n[1], DRAWS, 0.25);
+	ASSERT_PART(n[0], DRAWS, 0.375);
 }
 
 /* Small differences are not lost in the fixed-point logarithm. */
@@ -101,13 +102,13 @@ static void disruption_is_minimal(void **state)
 		world_state(&w, DC_UP);
 		before = datacenter_of(hash);
 		w.live.endpoint_state[2] = w.live.endpoint_state[3] = DC_DOWN;
-		dc_summarise(&w.conf, &w.live, NULL);
+		dc_assume(&w.conf, &w.live);
 		after = datacenter_of(hash);
 		assert_true(after != 1);
 		if (before != 1)
 			assert_int_equal(before, after);
 		world_state(&w, DC_UP);
-		w.live.share[0] = 5000;
+		w.live.tier_share[0][0] = 5000;
 		after = datacenter_of(hash);
 		if (before != 0)
 			assert_int_equal(before, after);
@@ -272,7 +273,8 @@ static void failing_datacenter_is_left(void **state)
 	w.dc[0].weight = w.dc[2].weight = 1;
 	w.dc[1].weight = 1000;
 	w.live.endpoint_state[2] = DC_DOWN;
-	dc_summarise(&w.conf, &w.live, NULL);
+	dc_assume(&w.conf, &w.live);
+	w.live.tier_share[1][0] = 10000;
 	dc_local_failed(&w.local, 2, NOW);
 	for (hash = 0, first = 0; hash < 100; hash++)
 		first += pick(hash, 0, 0) == 3;
@@ -307,7 +309,7 @@ static void better_ones_first(void **state)
 		w.live.endpoint_state[2] = w.live.endpoint_state[3] = DC_PROBING;
 		w.live.endpoint_state[4] = DC_DOWN;
 		w.live.endpoint_state[5] = DC_UP;
-		dc_summarise(&w.conf, &w.live, NULL);
+		dc_assume(&w.conf, &w.live);
 		memset(&w.local, 0, sizeof(w.local));
 		assert_int_equal(pick(hash, hash, 0), 5);
 		dc_local_failed(&w.local, 5, NOW);
@@ -328,22 +330,22 @@ static void standby_waits(void **state)
 	assert_int_equal(n[2], 0);
 	w.live.endpoint_state[0] = w.live.endpoint_state[1] = DC_DOWN;
 	w.live.endpoint_state[2] = w.live.endpoint_state[3] = DC_SUSPECT;
-	dc_summarise(&w.conf, &w.live, NULL);
+	dc_assume(&w.conf, &w.live);
 	spread(n);
 	assert_int_equal(n[2], DRAWS);
 }
 
 static void drained_never(void **state)
 {
-	bool drained[CONF_MAX_DATACENTERS] = { false, true, false };
 	unsigned n[3];
 
-	dc_summarise(&w.conf, &w.live, drained);
+	w.live.datacenter_state[1] = DC_DRAINED;
 	spread(n);
 	assert_int_equal(n[1], 0);
 	w.live.endpoint_state[0] = w.live.endpoint_state[1] = DC_DOWN;
 	w.live.endpoint_state[4] = w.live.endpoint_state[5] = DC_DOWN;
-	dc_summarise(&w.conf, &w.live, drained);
+	dc_assume(&w.conf, &w.live);
+	w.live.datacenter_state[1] = DC_DRAINED;
 	assert_int_equal(pick(1, 1, 0), -1);
 }
 
