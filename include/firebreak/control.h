@@ -70,11 +70,12 @@ const struct ctl_override *ctl_overrides(const struct ctl *c, size_t *n);
 /* Sets (replacing one of the same kind and subject). Needs author, reason and an end
  * within conf->control.override_max_s. NULL: published, on disk and audited; else why
  * not, a sentence good until the next call. An unsafe one (P3: core worse than a
- * lesser tier; core feature off; last datacenter drained) needs force; so does one
+ * lesser tier; core feature off; drained so far that what is left does not carry core) needs force; so does one
  * that cannot be kept on disk. */
 const char *ctl_override_set(struct ctl *c, const struct ctl_override *o, bool force);
 /* NULL: nothing is set for it any more, or (*was_set false) nothing was; else why not. A
- * name that is neither set nor in the configuration is an error. */
+ * name that is neither set nor in the configuration is an error. For CTL_DRAIN also ends the
+ * hold of a datacenter that is well and waits to be restored. */
 const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *subject, const char *author, bool *was_set);
 
 /* What kind of no the last sentence was. */

@@ -65,7 +65,8 @@ struct dc_machine {
 	uint16_t flaps;       /* failures not yet forgotten */
 	uint8_t state;        /* enum dc_state */
 	uint8_t why;          /* enum dc_why */
-	uint32_t spare;       /* it lies on the board, where padding is compared, too */
+	uint8_t trusted;      /* by an operator, until its next transition */
+	uint8_t spare[3];     /* it lies on the board, where padding is compared, too */
 };
 
 uint64_t dc_name_hash(const char *name);
@@ -75,6 +76,8 @@ void dc_machine_init(struct dc_machine *m, const char *name, int64_t now);
  * that a control process that was late, or is new, does not jump up the ramp. */
 bool dc_machine_step(struct dc_machine *m, const struct conf_datacenter *dc, const struct dc_input *in, int64_t now,
 		     int64_t elapsed);
+/* An operator says it is well: its failures are forgotten, and no hold is waited for. */
+void dc_machine_trust(struct dc_machine *m);
 /* State and shares into live. Of `tiers` the first has the ramp itself; while it moves a
  * lesser one lags behind, and never exceeds a more important one. */
 void dc_machine_show(const struct dc_machine *m, unsigned tiers, unsigned datacenter, struct dc_live *live);

@@ -113,7 +113,13 @@ static void print_shares(FILE *out, const struct admin *a)
 	head(out, "firebreak_spread", "1 for how the traffic is spread over what is up.");
 	for (i = 0; i < DC_SPREAD_COUNT; i++)
 		fprintf(out, "firebreak_spread{state=\"%s\"} %d\n", dc_spread_word((enum dc_spread)i), live->dc.spread == i);
-	head(out, "firebreak_datacenter_share_ratio", "Share of its weight a datacenter may take now.");
+	head(out, "firebreak_datacenter_state", "1 for the state a datacenter is in.");
+	for (i = 0; i < c->datacenters; i++) {
+		fputs("firebreak_datacenter_state{datacenter=\"", out);
+		tm_render_label(out, c->datacenter[i].name);
+		fprintf(out, "\",state=\"%s\"} 1\n", dc_state_word((enum dc_state)ctl_live(a->ctl)->dc.datacenter_state[i]));
+	}
+	head(out, "firebreak_datacenter_share_ratio", "Share of its own users a datacenter takes now (core; lesser tiers no more).");
 	for (i = 0; i < c->datacenters; i++) {
 		fputs("firebreak_datacenter_share_ratio{datacenter=\"", out);
 		tm_render_label(out, c->datacenter[i].name);

@@ -16,7 +16,7 @@
 
 /* What a body may say; strings are the body's. */
 struct order {
-	const char *mode, *state, *period, *reason, *author;
+	const char *mode, *state, *period, *over, *reason, *author;
 	json_t *share;
 	int force;
 };
@@ -79,16 +79,20 @@ static bool put(char *to, size_t size, const char *from)
 	return true;
 }
 
-static const char *fill(struct ctl_override *o, const struct order *order, enum ctl_kind kind, const char *name)
+static const char *fill(const struct admin *a, struct ctl_override *o, const struct order *order, enum ctl_kind kind, const char *name)
 {
 	const char *value = kind == CTL_MODE ? order->mode : kind == CTL_FEATURE ? order->state : "drain";
-	int64_t period;
+	int64_t period = 0, over = 0;
 	int share = 0;
 
 	if (!value)
 		return kind == CTL_MODE ? "\"mode\" is missing" : "\"state\" is missing";
-	if (!order->period || !(period = parse_period(order->period)))
+	if (kind == CTL_DRAIN && !order->period) /* until it is restored; and never for ever */
+		period = ctl_conf(a->ctl)->control.override_max_s * CLOCK_SEC;
+	else if (!order->period || !(period = parse_period(order->period)))
 		return "\"for\" says how long, like \"30m\" or \"1h30m\"";
+	if (order->over && (kind != CTL_DRAIN || !(over = parse_period(order->over))))
+		return "\"over\" says in what time a datacenter is drained, like \"10m\"";
 	if (!order->reason || !order->author)
 		return "\"reason\" and \"author\" are needed";
 	if (kind == CTL_FEATURE && !strcmp(value, "share") && (share = parse_share(order->share)) < 0)
@@ -98,6 +102,7 @@ static const char *fill(struct ctl_override *o, const struct order *order, enum 
 	o->share = (uint16_t)share;
 	o->from = clock_wall();
 	o->until = o->from + period;
+	o->over = over;
 	if (!put(o->author, sizeof(o->author), order->author))
 		return "the author is longer than 63 bytes";
 	if (!put(o->reason, sizeof(o->reason), order->reason))
@@ -153,7 +158,7 @@ static void obey(struct admin *a, struct evhttp_request *req, enum ctl_kind kind
 		clear(a, req, kind, name, order->author ? order->author : AUTHOR_UNKNOWN);
 		return;
 	}
-	why = fill(&o, order, kind, name);
+	why = fill(a, &o, order, kind, name);
 	if (why) {
 		reply_problem(req, 400, why);
 		return;
@@ -174,8 +179,8 @@ void operate_put(struct admin *a, struct evhttp_request *req, enum ctl_kind kind
 
 	if (!json_is_object(body)) {
 		reply_problem(req, 400, "the body is not a JSON object");
-	} else if (json_unpack_ex(body, &error, JSON_STRICT, "{s?s s?s s?s s?s s?s s?o s?b}", "mode", &order.mode, "state", &order.state,
-				  "for", &order.period, "reason", &order.reason, "author", &order.author, "share", &order.share,
+	} else if (json_unpack_ex(body, &error, JSON_STRICT, "{s?s s?s s?s s?s s?s s?s s?o s?b}", "mode", &order.mode, "state", &order.state,
+				  "for", &order.period, "over", &order.over, "reason", &order.reason, "author", &order.author, "share", &order.share,
 				  "force", &order.force)) {
 		snprintf(detail, sizeof(detail), "the body does not fit: %s", error.text);
 		reply_problem(req, 400, detail);

@@ -22,7 +22,7 @@ static json_t *endpoint(const struct admin *a, unsigned i)
 			 "checks_failed_in_a_row", h ? (int)h->bad_run : 0);
 }
 
-static bool drained(const struct admin *a, const char *name)
+static const struct ctl_override *drain_of(const struct admin *a, const char *name)
 {
 	const struct ctl_override *o;
 	size_t i, n;
@@ -30,29 +30,61 @@ static bool drained(const struct admin *a, const char *name)
 	o = ctl_overrides(a->ctl, &n);
 	for (i = 0; i < n; i++) {
 		if (o[i].kind == CTL_DRAIN && !strcmp(o[i].subject, name))
-			return true;
+			return &o[i];
 	}
-	return false;
+	return NULL;
+}
+
+/* What comes next and when, if it is a matter of time. */
+static json_t *coming(const struct dc_machine *m, const struct conf_datacenter *dc, const struct ctl_override *drain)
+{
+	enum dc_state next;
+	int64_t in;
+
+	next = dc_machine_next(m, dc, clock_now(), &in);
+	if (next == (enum dc_state)m->state)
+		return json_null();
+	if (drain && m->state == DC_DRAINING)
+		in = drain->from + drain->over > clock_wall() ? drain->from + drain->over - clock_wall() : 0;
+	return json_pack("{ss so}", "state", dc_state_word(next), "in_s", in < 0 ? json_null() : json_real((double)in / CLOCK_SEC));
+}
+
+static json_t *tier_shares(const struct conf *c, const uint16_t share[CONF_MAX_TIERS])
+{
+	json_t *all = json_object();
+	size_t t;
+
+	for (t = 0; t < c->tiers; t++)
+		json_object_set_new(all, c->tier[t], json_share(share[t]));
+	return all;
+}
+
+static json_t *datacenter(const struct admin *a, unsigned d)
+{
+	const struct conf *c = ctl_conf(a->ctl);
+	const struct conf_datacenter *dc = &c->datacenter[d];
+	const struct board_live *live = ctl_live(a->ctl);
+	const struct dc_machine *m = &live->machine[d];
+	const struct ctl_override *drain = drain_of(a, dc->name);
+	json_t *endpoints = json_array();
+	unsigned e;
+
+	for (e = 0; e < dc->endpoints; e++)
+		json_array_append_new(endpoints, endpoint(a, dc->first_endpoint + e));
+	return json_pack("{ss ss ss sf so so so sb si sf si si so}", "name", dc->name, "state", dc_state_word((enum dc_state)m->state), "why",
+			 dc_why_word((enum dc_why)m->why), "since_s", (double)(clock_now() - m->since) / CLOCK_SEC, "next",
+			 coming(m, dc, drain), "share", json_share(live->dc.share[d]), "tier_shares", tier_shares(c, live->dc.tier_share[d]),
+			 "drain", drain != NULL, "flaps", (int)m->flaps, "hold_s", (double)dc_machine_hold(m, dc) / CLOCK_SEC, "capacity",
+			 (int)dc->capacity, "weight", (int)dc->weight, "endpoints", endpoints);
 }
 
 json_t *status_datacenters(const struct admin *a)
 {
-	const struct conf *c = ctl_conf(a->ctl);
-	const struct board_live *live = ctl_live(a->ctl);
-	json_t *all = json_array(), *endpoints;
-	unsigned d, e;
+	json_t *all = json_array();
+	unsigned d;
 
-	for (d = 0; d < c->datacenters; d++) {
-		const struct conf_datacenter *dc = &c->datacenter[d];
-
-		endpoints = json_array();
-		for (e = 0; e < dc->endpoints; e++)
-			json_array_append_new(endpoints, endpoint(a, dc->first_endpoint + e));
-		json_array_append_new(all, json_pack("{ss ss so sb si si so}", "name", dc->name, "state",
-						     dc_state_word((enum dc_state)live->dc.datacenter_state[d]), "share",
-						     json_share(live->dc.share[d]), "drain", drained(a, dc->name), "capacity",
-						     (int)dc->capacity, "weight", (int)dc->weight, "endpoints", endpoints));
-	}
+	for (d = 0; d < ctl_conf(a->ctl)->datacenters; d++)
+		json_array_append_new(all, datacenter(a, d));
 	return all;
 }
 
@@ -133,9 +165,9 @@ json_t *status_override(const struct ctl_override *o)
 {
 	static const char *const kinds[] = { [CTL_MODE] = "mode", [CTL_FEATURE] = "feature", [CTL_DRAIN] = "drain" };
 
-	return json_pack("{ss ss ss so ss ss so so sf}", "kind", kinds[o->kind], "subject", o->subject, "value", o->value, "share",
+	return json_pack("{ss ss ss so ss ss so so sf sf}", "kind", kinds[o->kind], "subject", o->subject, "value", o->value, "share",
 			 json_share(o->share), "author", o->author, "reason", o->reason, "from", json_time(o->from), "until",
-			 json_time(o->until), "left_s", (double)(o->until - clock_wall()) / CLOCK_SEC);
+			 json_time(o->until), "left_s", (double)(o->until - clock_wall()) / CLOCK_SEC, "over_s", (double)o->over / CLOCK_SEC);
 }
 
 json_t *status_overrides(const struct admin *a)

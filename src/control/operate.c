@@ -143,6 +143,23 @@ static void drop(struct ctl *c, struct ctl_override *o, const char *action, cons
 	record(c, action, &gone, author, false);
 }
 
+/* Restoring one that is not drained but held: its hold is over. */
+static bool end_hold(struct ctl *c, const char *subject, const char *author)
+{
+	struct ctl_override o = { .kind = CTL_DRAIN, .value = "hold", .reason = "restored by hand" };
+	unsigned d;
+
+	for (d = 0; d < c->conf->datacenters && strcmp(c->conf->datacenter[d].name, subject) != 0; d++)
+		;
+	if (d == c->conf->datacenters || c->live.machine[d].state != DC_PROBING)
+		return false;
+	dc_machine_trust(&c->live.machine[d]);
+	ctl_publish(c, true);
+	snprintf(o.subject, sizeof(o.subject), "%s", subject);
+	record(c, "clear", &o, author, false);
+	return true;
+}
+
 const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *subject, const char *author, bool *was_set)
 {
 	struct ctl_override *o = overrides_find(&c->overrides, kind, subject);
@@ -157,6 +174,8 @@ const char *ctl_override_clear(struct ctl *c, enum ctl_kind kind, const char *su
 		return refuse(c, CTL_UNKNOWN, why);
 	if (o)
 		drop(c, o, "clear", author);
+	else if (kind == CTL_DRAIN)
+		*was_set = end_hold(c, subject, author);
 	c->refusal = CTL_OK;
 	return NULL;
 }

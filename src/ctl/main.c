@@ -26,23 +26,26 @@
 #define DEFAULT_ADDRESS "127.0.0.1:9901"
 #define CONFIRM_MS      2000
 #define CONFIRM_STEP_MS 50
+#define FOLLOW_STEP_MS  250
 #define WORDS_MAX       4
 
 const char *argp_program_version = "firebreakctl " FIREBREAK_VERSION;
 
 struct options {
-	const char *address, *token_file, *period, *reason, *author;
-	bool force, json;
+	const char *address, *token_file, *period, *over, *reason, *author;
+	bool force, json, wait;
 	const char *word[WORDS_MAX];
 	unsigned words;
 };
 
-enum { KEY_TOKEN = 256, KEY_FOR, KEY_REASON, KEY_AUTHOR, KEY_FORCE, KEY_JSON };
+enum { KEY_TOKEN = 256, KEY_FOR, KEY_OVER, KEY_WAIT, KEY_REASON, KEY_AUTHOR, KEY_FORCE, KEY_JSON };
 
 static const struct argp_option option_table[] = {
 	{ "address", 'a', "ADDRESS", 0, "Admin address, host:port or unix:/path (or FIREBREAK_ADMIN; default " DEFAULT_ADDRESS ")", 0 },
 	{ "token-file", KEY_TOKEN, "FILE", 0, "File with the token changes need over TCP (or FIREBREAK_TOKEN_FILE)", 0 },
 	{ "for", KEY_FOR, "TIME", 0, "How long: 90s, 30m, 1h30m, 2d; what you set ends by itself", 0 },
+	{ "over", KEY_OVER, "TIME", 0, "dc drain: move its users away evenly in this time instead of at once", 0 },
+	{ "wait", KEY_WAIT, NULL, 0, "dc drain, dc restore: show the progress until it is done", 0 },
 	{ "reason", KEY_REASON, "TEXT", 0, "Why; it is shown and audited", 0 },
 	{ "author", KEY_AUTHOR, "NAME", 0, "Who; default: your login name", 0 },
 	{ "force", KEY_FORCE, NULL, 0, "Do it although it is unsafe", 0 },
@@ -58,6 +61,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case 'a': o->address = arg; break;
 	case KEY_TOKEN: o->token_file = arg; break;
 	case KEY_FOR: o->period = arg; break;
+	case KEY_OVER: o->over = arg; break;
+	case KEY_WAIT: o->wait = true; break;
 	case KEY_REASON: o->reason = arg; break;
 	case KEY_AUTHOR: o->author = arg; break;
 	case KEY_FORCE: o->force = true; break;
@@ -80,7 +85,7 @@ static const struct argp argp = {
 	option_table, parse_option,
 	"status\nmode set NAME --for TIME --reason TEXT\nmode auto\n"
 	"feature NAME on|off|stale-only --for TIME --reason TEXT\nfeature NAME share PERCENT --for TIME --reason TEXT\nfeature NAME auto\n"
-	"dc drain NAME --for TIME --reason TEXT\ndc restore NAME\nmetrics",
+	"dc drain NAME [--over TIME] [--for TIME] --reason TEXT\ndc restore NAME\nmetrics",
 	"Shows what Firebreak is doing and changes it for a time.\v"
 	"Exit status: 0 done, 1 refused or not reachable, 64 wrong usage.",
 	NULL, NULL, NULL,
@@ -251,7 +256,8 @@ static int change(const struct options *o, const char *method, const char *path,
 
 static int set(const struct options *o, const char *path, const char *key, const char *value, const char *share)
 {
-	json_t *body = json_pack("{ss ss ss sb}", "for", o->period, "reason", o->reason, "author", o->author, "force", o->force);
+	json_t *body = json_pack("{ss* ss* ss ss sb}", "for", o->period, "over", o->over, "reason", o->reason, "author", o->author, "force",
+				 o->force);
 	char *text = NULL;
 	int error;
 
@@ -363,19 +369,82 @@ static int do_feature(const struct options *o)
 	return set(o, path, "state", o->word[2], shared ? percent(o->word[3], share) : NULL);
 }
 
+static const char *or_default(const char *value, const char *fallback)
+{
+	return value && *value ? value : fallback;
+}
+
+/* ---- a datacenter on its way ---- */
+
+/* One look at the named datacenter; NULL: no answer, or it is gone (said already). */
+static json_t *one_datacenter(const struct options *o, const char *name)
+{
+	struct http_answer answer;
+	json_t *status, *dc, *found = NULL;
+	size_t i;
+
+	if (get(o, "/api/v1/status", &answer))
+		return NULL;
+	status = json_loads(answer.body, 0, NULL);
+	free(answer.body);
+	json_array_foreach(json_object_get(status, "datacenters"), i, dc)
+		if (!strcmp(json_string_value(json_object_get(dc, "name")), name))
+			found = json_incref(dc);
+	json_decref(status);
+	if (!found)
+		fprintf(stderr, "firebreakctl: the node knows no datacenter %s any more\n", name);
+	return found;
+}
+
+/* A line that is written over on a terminal; elsewhere one for each change of state, and
+ * every ten seconds. 0: it is where it was to go; 1: it no longer goes there. */
+static int follow(const struct options *o, const char *name, bool drain)
+{
+	const char *target = drain ? "drained" : "up", *state;
+	bool live = isatty(STDERR_FILENO), wanted, there;
+	char line[160], before[32] = "";
+	unsigned looks;
+	json_t *dc;
+
+	for (looks = 0;; looks++) {
+		dc = one_datacenter(o, name);
+		if (!dc)
+			return 1;
+		state = or_default(json_string_value(json_object_get(dc, "state")), "?");
+		there = !strcmp(state, target) && (drain || json_number_value(json_object_get(dc, "share")) > 0.99);
+		wanted = json_is_true(json_object_get(dc, "drain")) == drain;
+		if (live || strcmp(state, before) != 0 || looks % (10000 / FOLLOW_STEP_MS) == 0 || there)
+			fprintf(stderr, "%s%s%s", live ? "\r\033[K" : "", show_progress(dc, line, sizeof(line)), live ? "" : "\n");
+		snprintf(before, sizeof(before), "%s", state);
+		json_decref(dc);
+		if (there || !wanted)
+			break;
+		poll(NULL, 0, FOLLOW_STEP_MS);
+	}
+	if (live)
+		fputc('\n', stderr);
+	if (!wanted)
+		fprintf(stderr, "firebreakctl: somebody %s it meanwhile\n", drain ? "restored" : "drained");
+	return !wanted;
+}
+
 static int do_dc(const struct options *o)
 {
+	static const char *const verbs[] = { "drain", "restore", NULL };
 	char path[512], name[256];
+	bool drain = is(o, 1, "drain");
+	int error;
 
-	if (o->words != 3 || (!is(o, 1, "drain") && !is(o, 1, "restore")))
+	if (o->words > 1 && !drain && !is(o, 1, "restore"))
+		return unknown(o->word[1], "expected: dc drain NAME, or dc restore NAME", verbs);
+	if (o->words != 3)
 		return usage("expected: dc drain NAME, or dc restore NAME");
 	encode(name, sizeof(name), o->word[2]);
 	snprintf(path, sizeof(path), "/api/v1/datacenters/%s/drain", name);
-	if (is(o, 1, "restore"))
-		return clear(o, path);
-	if (!timed(o))
-		return usage("dc drain needs --for and --reason");
-	return set(o, path, NULL, NULL, NULL);
+	if (drain && !o->reason)
+		return usage("dc drain needs --reason");
+	error = drain ? set(o, path, NULL, NULL, NULL) : clear(o, path);
+	return error || !o->wait ? error : follow(o, o->word[2], drain);
 }
 
 /* Under sudo, the person and not "root". */
@@ -390,11 +459,6 @@ static const char *login_name(void)
 		return name;
 	p = getpwuid(getuid());
 	return p ? p->pw_name : "unknown";
-}
-
-static const char *or_default(const char *value, const char *fallback)
-{
-	return value && *value ? value : fallback;
 }
 
 int main(int argc, char **argv)

@@ -90,10 +90,35 @@ static const char *remark(const json_t *endpoint, char out[32])
 	return out;
 }
 
+/* "pangyo restoring 37%, up in 38s (hold-over); standard 16%, optional 0%" */
+const char *show_progress(const json_t *dc, char *out, size_t size)
+{
+	const json_t *next = json_object_get(dc, "next"), *in = json_object_get(next, "in_s");
+	double share = number(dc, "share"), s;
+	const char *tier, *separator = "; ";
+	json_t *tiers = json_object_get(dc, "tier_shares"), *value;
+	char t[32];
+	size_t n;
+
+	n = (size_t)snprintf(out, size, "%s %s %.0f%%", text(dc, "name"), text(dc, "state"), share * 100);
+	if (json_is_number(in) && n < size)
+		n += (size_t)snprintf(out + n, size - n, ", %s in %s", text(next, "state"), period(json_number_value(in), t));
+	if (n < size)
+		n += (size_t)snprintf(out + n, size - n, " (%s)", text(dc, "why"));
+	json_object_foreach(tiers, tier, value) {
+		s = json_number_value(value);
+		if (s >= share - 0.0001 || n >= size)
+			continue;
+		n += (size_t)snprintf(out + n, size - n, "%s%s %.0f%%", separator, tier, s * 100);
+		separator = ", ";
+	}
+	return out;
+}
+
 static void show_datacenters(const json_t *all)
 {
 	const json_t *dc, *e, *endpoints;
-	char t[32], gets[32];
+	char t[32], gets[32], line[80];
 	size_t i, k;
 
 	printf("\n%-10s %-9s %4s %-21s %-9s %6s %s\n", "DATACENTER", "STATE", "GETS", "ENDPOINT", "STATE", "SINCE", "WHY");
@@ -107,6 +132,8 @@ static void show_datacenters(const json_t *all)
 			printf(" %-21.21s %-9s %6s %.15s\n", text(e, "address"), text(e, "state"), period(number(e, "since_s"), t),
 			       remark(e, gets));
 		}
+		if (strcmp(text(dc, "state"), "up") != 0 || number(dc, "share") < 0.9999)
+			printf("  %s\n", show_progress(dc, line, sizeof(line) - 2));
 	}
 }
 

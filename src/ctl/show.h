@@ -6,5 +6,7 @@
 #include <jansson.h>
 
 void show_status(const json_t *status);
+/* One line about a datacenter of the status; returns out. */
+const char *show_progress(const json_t *datacenter, char *out, size_t size);
 
 #endif

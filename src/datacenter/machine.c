@@ -101,6 +101,7 @@ static void set_state(struct dc_machine *m, enum dc_state to, enum dc_why why, i
 	m->why = (uint8_t)why;
 	m->since = now;
 	m->better_since = m->paused_until = 0;
+	m->trusted = false;
 }
 
 /* ---- what comes next ---- */
@@ -168,6 +169,8 @@ static struct next judge_held(const struct dc_machine *m, const struct conf_data
 		return stay(m);
 	if (!in->others)
 		return (struct next){ DC_UP, DC_WHY_ALONE };
+	if (m->trusted)
+		return (struct next){ DC_RESTORING, DC_WHY_OPERATOR };
 	return now - m->better_since >= hold && m->better_since ? (struct next){ DC_RESTORING, DC_WHY_HELD } : stay(m);
 }
 
@@ -302,6 +305,12 @@ bool dc_machine_step(struct dc_machine *m, const struct conf_datacenter *dc, con
 		set_state(m, next.state, next.why, now);
 	ramp_move(m, dc, in, now, changed ? 0 : elapsed);
 	return changed;
+}
+
+void dc_machine_trust(struct dc_machine *m)
+{
+	m->flaps = 0;
+	m->trusted = true;
 }
 
 int64_t dc_machine_hold(const struct dc_machine *m, const struct conf_datacenter *dc)

@@ -187,11 +187,9 @@ static bool admits(const struct conf *c, const struct dc_live *live, const struc
 {
 	uint16_t share = live->tier_share[d][want->tier % CONF_MAX_TIERS];
 
-	if (share >= 10000)
-		return true;
 	if (!home && (live->datacenter_state[d] == DC_RESTORING || live->datacenter_state[d] == DC_DRAINING))
 		return false;
-	return mix(mix(want->hash) + dc_name_hash(c->datacenter[d].name)) % 10000 < share;
+	return share >= DEGRADE_FULL || mix(mix(want->hash) + dc_name_hash(c->datacenter[d].name)) % DEGRADE_FULL < share;
 }
 
 static int nearest(const struct conf *c, const struct score *s, const enum rank *rank, enum rank of)

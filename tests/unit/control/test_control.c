@@ -259,6 +259,154 @@ static void unsafe_ones_need_force(void **state)
 	assert_false(published().degrade.any_datacenter);
 }
 
+/* Half a minute of ramp after a hold of two seconds. */
+static struct conf *slow_conf(const char *state_dir)
+{
+	struct conf *c = test_conf(state_dir);
+	unsigned d;
+
+	for (d = 0; d < 2; d++) {
+		c->datacenter[d].restore_hold_ms = 2000;
+		c->datacenter[d].restore_over_ms = 30000;
+		c->datacenter[d].restore_first = 1000;
+	}
+	return c;
+}
+
+static void restart(struct conf *c)
+{
+	stop();
+	start_with(c);
+}
+
+static void a_returning_datacenter_is_held_and_ramped(void **state)
+{
+	restart(slow_conf(dir));
+	datacenter('a', DC_DOWN);
+	assert_int_equal(published().dc.datacenter_state[0], DC_DOWN);
+	datacenter('a', DC_UP);
+	assert_int_equal(published().dc.datacenter_state[0], DC_PROBING);
+	pass(19);
+	assert_int_equal(published().dc.share[0], 0);
+	assert_int_equal(ctl_reachable(ctl), 5000);
+	pass(2);
+	assert_int_equal(published().dc.datacenter_state[0], DC_RESTORING);
+	assert_in_range(published().dc.share[0], 1000, 1050);
+	pass(90);
+	assert_in_range(published().dc.share[0], 3900, 4100);
+	assert_true(published().dc.tier_share[0][1] < published().dc.share[0]);
+	pass(200);
+	assert_int_equal(published().dc.datacenter_state[0], DC_UP);
+	assert_int_equal(published().dc.share[0], DEGRADE_FULL);
+}
+
+/* Neither from the beginning, nor as if nothing had been; and no jump for the time without it. */
+static void a_new_process_goes_on_with_the_ramp(void **state)
+{
+	uint16_t share;
+
+	restart(slow_conf(dir));
+	datacenter('a', DC_DOWN);
+	datacenter('a', DC_UP);
+	pass(10); /* of the hold */
+	now_s += 5;
+	restart(slow_conf(dir));
+	pass(4);
+	assert_int_equal(published().dc.datacenter_state[0], DC_PROBING);
+	pass(2);
+	assert_int_equal(published().dc.datacenter_state[0], DC_RESTORING);
+	pass(60);
+	share = published().dc.share[0];
+	now_s += 100;
+	restart(slow_conf(dir));
+	pass(1);
+	assert_int_equal(published().dc.datacenter_state[0], DC_RESTORING);
+	assert_in_range(published().dc.share[0], share, share + 200);
+	datacenter('b', DC_DOWN);
+	assert_int_equal(published().dc.share[0], DEGRADE_FULL); /* nobody else is left */
+	pass(1);
+	restart(slow_conf(dir));
+	assert_int_equal(published().dc.datacenter_state[1], DC_DOWN);
+}
+
+static void a_reload_keeps_the_ramp_by_name(void **state)
+{
+	struct conf *next;
+	uint16_t share;
+
+	restart(slow_conf(dir));
+	datacenter('a', DC_DOWN);
+	datacenter('a', DC_UP);
+	pass(60);
+	share = published().dc.share[0];
+	assert_in_range(share, 2000, 3000);
+	test_probe_reset();
+	next = test_conf_reordered(dir);
+	next->generation = 2;
+	next->datacenter[1].restore_hold_ms = 2000;
+	next->datacenter[1].restore_over_ms = 30000;
+	next->datacenter[1].restore_first = 1000;
+	ctl_configure(ctl, next);
+	assert_int_equal(published().dc.datacenter_state[0], DC_UP);
+	assert_int_equal(published().dc.datacenter_state[1], DC_RESTORING);
+	assert_in_range(published().dc.share[1], share, share + 100);
+}
+
+static void a_drain_takes_its_time(void **state)
+{
+	struct ctl_override o = override(CTL_DRAIN, "a", "drain", 60);
+
+	restart(slow_conf(dir));
+	o.over = 61 * CLOCK_SEC;
+	assert_non_null(ctl_override_set(ctl, &o, true));
+	assert_int_equal(ctl_refusal(ctl), CTL_INVALID);
+	o.over = 20 * CLOCK_SEC;
+	assert_null(ctl_override_set(ctl, &o, false));
+	assert_int_equal(published().dc.datacenter_state[0], DC_DRAINING);
+	pass(50);
+	assert_in_range(published().dc.share[0], 7400, 7600);
+	now_s += 50;
+	restart(slow_conf(dir));
+	pass(1);
+	assert_in_range(published().dc.share[0], 4900, 5100);
+	pass(100);
+	assert_int_equal(published().dc.datacenter_state[0], DC_DRAINED);
+	datacenter('a', DC_DOWN);
+	datacenter('a', DC_UP);
+	pass(50);
+	assert_int_equal(published().dc.datacenter_state[0], DC_DRAINED);
+	assert_null(ctl_override_clear(ctl, CTL_DRAIN, "a", "lee", &was_set));
+	assert_int_equal(published().dc.datacenter_state[0], DC_RESTORING);
+	assert_int_equal(published().dc.share[0], 1000);
+}
+
+static void a_hold_is_ended_by_hand(void **state)
+{
+	restart(slow_conf(dir));
+	datacenter('a', DC_DOWN);
+	assert_null(ctl_override_clear(ctl, CTL_DRAIN, "a", "lee", &was_set));
+	assert_false(was_set);
+	datacenter('a', DC_UP);
+	pass(3);
+	assert_null(ctl_override_clear(ctl, CTL_DRAIN, "a", "lee", &was_set));
+	assert_true(was_set);
+	assert_int_equal(published().dc.datacenter_state[0], DC_RESTORING);
+	assert_int_equal(audit_verify(dir), 1);
+}
+
+/* What is left has to carry core. */
+static void a_drain_leaves_core_its_capacity(void **state)
+{
+	struct conf *c = test_conf(dir);
+
+	c->datacenter[0].capacity = 900;
+	restart(c);
+	assert_non_null(set(CTL_DRAIN, "a", "drain", 60, false));
+	assert_int_equal(ctl_refusal(ctl), CTL_UNSAFE);
+	assert_null(set(CTL_DRAIN, "b", "drain", 60, false));
+	assert_null(set(CTL_DRAIN, "a", "drain", 60, true));
+}
+
 static void overrides_survive_the_process(void **state)
 {
 	assert_null(set(CTL_MODE, "", "core-only", 60, false));
@@ -498,6 +646,12 @@ int main(void)
 		T(words_shares_and_drains_reach_the_board),
 		T(wrong_ones_are_refused_with_their_kind),
 		T(unsafe_ones_need_force),
+		T(a_returning_datacenter_is_held_and_ramped),
+		T(a_new_process_goes_on_with_the_ramp),
+		T(a_reload_keeps_the_ramp_by_name),
+		T(a_drain_takes_its_time),
+		T(a_hold_is_ended_by_hand),
+		T(a_drain_leaves_core_its_capacity),
 		T(overrides_survive_the_process),
 		T(without_a_state_dir_they_live_in_memory),
 		T(a_disk_that_fails_needs_force_and_is_tried_again),

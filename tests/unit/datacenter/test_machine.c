@@ -274,11 +274,278 @@ static void histories(void **state)
 	assert_true(c.run > 100);
 }
 
+/* ---- a day of random evidence ---- */
+
+#define DCS  3
+#define EPS  4
+#define HOLD (5 * CLOCK_SEC)
+#define OVER (20 * CLOCK_SEC)
+#define FIRST 1000
+#define MOVES_MOST 3
+
+static struct day {
+	struct world w;
+	struct dc_machine m[DCS];
+	struct dc_input in[DCS];
+	int64_t now, step_ns, drain_from[DCS], drain_over[DCS];
+	int64_t moved[DCS][MOVES_MOST + 1]; /* when its traffic was moved last */
+	int64_t well_since[DCS];
+	enum { CALM, FLAPPING, DYING, MOODS } mood[DCS];
+	unsigned transitions, restored, drains, alone, home_checks;
+} day;
+
+static uint64_t seed;
+
+static unsigned below(unsigned n)
+{
+	return cases_below(&seed, n);
+}
+
+/* What is true changes now and then; what is seen of it, at any step. */
+static void evidence(unsigned d)
+{
+	static const uint8_t usual[MOODS] = { DC_UP, DC_SUSPECT, DC_DOWN };
+	unsigned i, first = day.w.dc[d].first_endpoint;
+	enum dc_state s;
+
+	if (!below(600))
+		day.mood[d] = below(3) ? CALM : below(MOODS);
+	for (i = first; i < first + EPS; i++) {
+		if (below(day.mood[d] == FLAPPING ? 15 : 60))
+			continue;
+		s = below(8) ? (enum dc_state)usual[day.mood[d]] : (enum dc_state)(DC_UP + below(4));
+		day.w.live.endpoint_state[i] = (uint8_t)(day.mood[d] == FLAPPING && below(2) ? DC_UP : s);
+	}
+	if (day.mood[d] == DYING && !below(50)) /* all at once */
+		memset(day.w.live.endpoint_state + first, below(2) ? DC_DOWN : DC_UP, EPS);
+}
+
+static void wishes(unsigned d)
+{
+	struct dc_input *in = &day.in[d];
+	int64_t passed = day.now - day.drain_from[d];
+
+	*in = DC_INPUT_NONE;
+	in->verdict = below(200) ? DC_SOUND : DC_WORSE;
+	in->cap = (uint16_t)(below(400) ? 10000 : 5000);
+	in->peers = (struct dc_peers){ (uint8_t)below(3), (uint8_t)below(3) };
+	if (day.drain_from[d] && !below(400)) {
+		day.drain_from[d] = 0;
+	} else if (!day.drain_from[d] && !below(6000)) {
+		day.drain_from[d] = day.now;
+		day.drain_over[d] = below(2) ? 0 : (int64_t)below(30) * CLOCK_SEC;
+		day.drains++;
+	}
+	if (!day.drain_from[d])
+		return;
+	passed = day.now - day.drain_from[d];
+	in->drain = true;
+	in->left = (uint16_t)(passed >= day.drain_over[d] ? 0 : 10000 - passed * 10000 / day.drain_over[d]);
+}
+
+static void see(unsigned d)
+{
+	struct dc_input *in = &day.in[d];
+	unsigned o;
+
+	dc_weigh(&day.w.conf, &day.w.live, d, in);
+	in->others = false;
+	for (o = 0; o < DCS; o++)
+		in->others |= o != d && dc_takes(&day.w.conf, &day.w.live, o);
+}
+
+static bool drawn(enum dc_state from, enum dc_state to)
+{
+	static const char *const arrows[] = {
+		"up suspect", "up down", "up draining", "suspect up", "suspect down", "suspect probing", "suspect draining",
+		"down probing", "down suspect", "down drained", "probing restoring", "probing up", "probing down", "probing drained",
+		"restoring up", "restoring suspect", "restoring down", "restoring probing", "restoring draining",
+		"draining drained", "draining restoring", "draining down", "drained restoring", "drained down",
+	};
+	char arrow[32];
+	size_t i;
+
+	snprintf(arrow, sizeof(arrow), "%s %s", dc_state_word(from), dc_state_word(to));
+	for (i = 0; i < sizeof(arrows) / sizeof(*arrows); i++)
+		if (!strcmp(arrows[i], arrow))
+			return true;
+	return false;
+}
+
+static bool serves(enum dc_state s)
+{
+	return s == DC_UP || s == DC_RESTORING;
+}
+
+/* No more than three moves of its traffic in a hold, but for operators and for want of another. */
+static void moved(unsigned d, enum dc_state from, enum dc_state to)
+{
+	if (day.m[d].why == DC_WHY_ALONE || day.m[d].why == DC_WHY_OPERATOR || day.in[d].drain) {
+		memset(day.moved[d], 0, sizeof(day.moved[d]));
+		return;
+	}
+	if (serves(from) == serves(to))
+		return;
+	memmove(&day.moved[d][1], &day.moved[d][0], MOVES_MOST * sizeof(day.moved[d][0]));
+	day.moved[d][0] = day.now;
+	if (day.moved[d][MOVES_MOST])
+		assert_true(day.now - day.moved[d][MOVES_MOST] > HOLD);
+}
+
+static void check_transition(unsigned d, enum dc_state from)
+{
+	enum dc_state to = (enum dc_state)day.m[d].state;
+
+	if (from == to)
+		return;
+	day.transitions++;
+	day.restored += from == DC_RESTORING && to == DC_UP;
+	day.alone += day.m[d].why == DC_WHY_ALONE;
+	assert_true(drawn(from, to));
+	assert_int_equal(day.m[d].since, day.now);
+	if (from == DC_DRAINED)
+		assert_false(day.in[d].drain); /* stays drained */
+	if (from == DC_PROBING && to == DC_RESTORING) /* was well for the whole hold */
+		assert_true(day.well_since[d] && day.now - day.well_since[d] >= HOLD);
+	moved(d, from, to);
+}
+
+static void check_share(unsigned d, unsigned before)
+{
+	const uint16_t *tier = day.w.live.tier_share[d];
+	unsigned share = day.w.live.share[d], t, most;
+
+	assert_true(share <= 10000);
+	assert_int_equal(tier[0], share);
+	for (t = 1; t < CONF_MAX_TIERS; t++)
+		assert_true(tier[t] <= tier[t - 1]);
+	if (day.in[d].drain)
+		assert_true(share <= day.in[d].left);
+	if (day.m[d].state == DC_DRAINED || day.m[d].state == DC_DOWN || day.m[d].state == DC_PROBING)
+		assert_int_equal(share, 0);
+	if (!day.in[d].others)
+		return;
+	/* Never above the ramp, also after a step that was late. */
+	most = before + 1 + (unsigned)((day.step_ns < CLOCK_SEC / 2 ? day.step_ns : CLOCK_SEC / 2) * 10000 / OVER);
+	if (day.m[d].state == DC_RESTORING && most < FIRST)
+		most = FIRST;
+	assert_true(share <= most);
+}
+
+static void step_datacenter(unsigned d)
+{
+	unsigned before = day.w.live.share[d], i;
+	bool changed = true;
+
+	for (i = 0; i < 4 && changed; i++) {
+		enum dc_state from = (enum dc_state)day.m[d].state;
+
+		see(d);
+		if (day.in[d].good < 3000)
+			day.well_since[d] = 0;
+		else if (!day.well_since[d])
+			day.well_since[d] = day.now;
+		changed = dc_machine_step(&day.m[d], &day.w.dc[d], &day.in[d], day.now, i ? 0 : day.step_ns);
+		dc_machine_show(&day.m[d], 3, d, &day.w.live);
+		assert_int_equal(changed, from != (enum dc_state)day.m[d].state);
+		check_transition(d, from);
+	}
+	check_share(d, before);
+}
+
+static int ask(uint64_t hash, const struct dc_live *live, unsigned tier, uint64_t tried)
+{
+	struct dc_want want = { .hash = hash, .random = hash * 77, .tried = tried, .tier = (uint8_t)tier };
+	int e = dc_pick(&day.w.conf, live, &day.w.local, &want, day.now);
+
+	return e < 0 ? -1 : day.w.ep[e].datacenter;
+}
+
+/* Somebody takes every request while anything serves; nobody strange gets into one that is
+ * being restored while a sound one is there, not with his retry either. */
+static void check_traffic(uint64_t hash)
+{
+	static struct dc_live all_up;
+	bool any = false, sound = false;
+	unsigned i, d, tier = below(3);
+	uint64_t tried = 0;
+	int got, home;
+
+	if (!all_up.share[0])
+		dc_assume(&day.w.conf, &all_up);
+	for (i = 0; i < DCS * EPS; i++) {
+		d = day.w.ep[i].datacenter;
+		any = any || (day.w.live.datacenter_state[d] != DC_DRAINED && day.w.live.endpoint_state[i] != DC_DOWN);
+	}
+	got = ask(hash, &day.w.live, tier, 0);
+	assert_int_equal(got >= 0, any);
+	if (got < 0)
+		return;
+	assert_true(day.w.live.datacenter_state[got] != DC_DRAINED && day.w.live.datacenter_state[got] != DC_DOWN);
+	for (d = 0; d < DCS; d++)
+		sound = sound || (day.w.live.datacenter_state[d] == DC_UP && day.in[d].good > 5000);
+	home = ask(hash, &all_up, tier, 0);
+	if (sound && day.w.live.datacenter_state[got] == DC_RESTORING) {
+		assert_int_equal(got, home);
+		day.home_checks++;
+	}
+	for (i = 0; i < EPS; i++) /* it failed at home */
+		tried |= UINT64_C(1) << (day.w.dc[home].first_endpoint + i);
+	got = ask(hash, &day.w.live, tier, tried);
+	for (d = 0, sound = false; d < DCS; d++)
+		sound = sound || ((int)d != home && day.w.live.datacenter_state[d] == DC_UP && day.in[d].good > 5000);
+	if (sound)
+		assert_true(day.w.live.datacenter_state[got] == DC_UP);
+}
+
+static void begin_day(void)
+{
+	unsigned d, i;
+
+	seed = 20221015;
+	memset(&day, 0, sizeof(day));
+	for (d = 0; d < DCS; d++) {
+		world_datacenter(&day.w, (const char *[]){ "pangyo", "anyang", "ansan" }[d], 100, (uint16_t)(100 * (d + 1)));
+		day.w.dc[d].restore_hold_ms = HOLD / CLOCK_MS;
+		day.w.dc[d].restore_over_ms = OVER / CLOCK_MS;
+		day.w.dc[d].restore_first = FIRST;
+		for (i = 0; i < EPS; i++)
+			world_endpoint(&day.w, (uint16_t)(1 + i));
+		dc_machine_init(&day.m[d], day.w.name[d], 0);
+		dc_machine_show(&day.m[d], 3, d, &day.w.live);
+	}
+	day.w.conf.datacenter = day.w.dc;
+	day.w.conf.endpoint = day.w.ep;
+	day.w.conf.tiers = 3;
+}
+
+static void a_day_of_anything(void **state)
+{
+	unsigned d, n = 0;
+
+	begin_day();
+	for (day.now = TICK; day.now < 24 * 3600 * CLOCK_SEC; day.now += day.step_ns) {
+		/* Sometimes late, sometimes a new process that knows no time before. */
+		day.step_ns = below(500) ? TICK : (int64_t)below(60) * 100 * CLOCK_MS + 1;
+		for (d = 0; d < DCS; d++)
+			evidence(d);
+		for (d = 0; d < DCS; d++) {
+			wishes(d);
+			step_datacenter(d);
+		}
+		if (++n % 4 == 0)
+			check_traffic(cases_random(&seed));
+	}
+	print_message("%u transitions, %u restored, %u drains, %u alone, %u at home\n", day.transitions, day.restored, day.drains, day.alone,
+		      day.home_checks);
+	assert_true(day.transitions > 1000 && day.restored > 100 && day.drains > 50 && day.alone > 20 && day.home_checks > 500);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(summaries), cmocka_unit_test(nothing_configured), cmocka_unit_test(usable_while_moved),
-		cmocka_unit_test(histories),
+		cmocka_unit_test(histories), cmocka_unit_test(a_day_of_anything),
 	};
 
 	if (argc < 3)

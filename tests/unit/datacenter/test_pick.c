@@ -117,6 +117,79 @@ static void disruption_is_minimal(void **state)
 	assert_true(moved > 0);
 }
 
+static int datacenter_for(uint64_t hash, unsigned tier, uint64_t tried)
+{
+	struct dc_want want = { .hash = hash, .random = hash * 77, .tried = tried, .tier = (uint8_t)tier };
+	int e = dc_pick(&w.conf, &w.live, &w.local, &want, NOW);
+
+	return e < 0 ? -1 : w.ep[e].datacenter;
+}
+
+/* A share keeps so many of its own users and nobody else's; growing, it only adds to them. */
+static void shares_are_exact(void **state)
+{
+	static uint8_t home[DRAWS], there[DRAWS];
+	unsigned share, i, own = 0, n;
+	int got;
+
+	for (i = 0; i < DRAWS; i++)
+		own += (home[i] = (uint8_t)datacenter_for(i, 0, 0)) == 0;
+	w.live.datacenter_state[0] = DC_RESTORING;
+	for (share = 0; share <= 10000; share += 1000) {
+		w.live.tier_share[0][0] = (uint16_t)share;
+		for (n = 0, i = 0; i < DRAWS; i++) {
+			got = datacenter_for(i, 0, 0);
+			if (got == 0) {
+				assert_int_equal(home[i], 0);
+				there[i] = 1;
+				n++;
+			} else {
+				assert_false(there[i]);
+				assert_true(got == home[i] || home[i] == 0);
+			}
+		}
+		assert_in_range(n + 150, own * share / 10000, own * share / 10000 + 300); /* five sigma and more */
+	}
+	assert_int_equal(n, own);
+}
+
+/* What is brought back, or drained, gets nobody else's users: not by a loss elsewhere, not by a
+ * retry, while something else can be tried. Then it gets them all. */
+static void nobody_elses_users(void **state)
+{
+	uint64_t home_tried;
+	unsigned hash;
+	int home;
+
+	for (hash = 0; hash < 2000; hash++) {
+		world_state(&w, DC_UP);
+		home = datacenter_for(hash, 0, 0);
+		w.live.datacenter_state[0] = hash % 2 ? DC_RESTORING : DC_DRAINING;
+		w.live.tier_share[0][0] = 5000;
+		w.live.tier_share[0][1] = 0;
+		assert_int_not_equal(datacenter_for(hash, 1, 0), 0); /* a lesser tier's turn has not come */
+		if (home == 0)
+			continue;
+		assert_int_equal(datacenter_for(hash, 0, 0), home);
+		home_tried = UINT64_C(3) << (2 * home);
+		assert_int_equal(datacenter_for(hash, 0, home_tried), 3 - home);
+		assert_int_equal(datacenter_for(hash, 0, 0x3c), 0);
+		w.live.datacenter_state[1] = w.live.datacenter_state[2] = DC_DOWN;
+		assert_int_equal(datacenter_for(hash, 1, 0), 0);
+		w.live.datacenter_state[0] = DC_PROBING; /* held */
+		w.live.tier_share[0][0] = 0;
+		assert_int_equal(datacenter_for(hash, 0, 0), 0);
+		w.live.datacenter_state[home] = DC_SUSPECT;
+		assert_int_equal(datacenter_for(hash, 0, 0), home); /* not on a mere suspicion */
+		dc_local_failed(&w.local, 2, NOW);
+		dc_local_failed(&w.local, 3, NOW);
+		dc_local_failed(&w.local, 4, NOW);
+		dc_local_failed(&w.local, 5, NOW);
+		assert_int_equal(datacenter_for(hash, 0, 0), 0);
+		memset(&w.local, 0, sizeof(w.local));
+	}
+}
+
 static void order_does_not_matter(void **state)
 {
 	unsigned before[500], i;
@@ -485,7 +558,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, set_up)
 	const struct CMUnitTest tests[] = {
-		T(weights_decide), T(weights_are_precise), T(poor_hashes_spread), T(disruption_is_minimal),
+		T(weights_decide), T(weights_are_precise), T(poor_hashes_spread), T(disruption_is_minimal), T(shares_are_exact), T(nobody_elses_users),
 		T(order_does_not_matter), T(endpoints_by_weight), T(load_decides), T(taken_away), T(loads_are_bounded), T(tried_ones_are_skipped),
 		T(failing_datacenter_is_left), T(everything_bad_keeps_trying), T(better_ones_first), T(standby_waits),
 		T(drained_never), T(same_input_same_answer), T(waits_grow), T(no_herd), T(edges),
