@@ -38,6 +38,16 @@ struct board_evidence {
 	struct dc_traffic traffic;
 };
 
+/* Where a user's last write went, as one worker saw it: 8,192 users, four to a set; the one
+ * that ends first makes room. No names: hashes. Used by src/exchange/fence.c. */
+#define BOARD_FENCE_SETS 2048
+#define BOARD_FENCE_WAYS 4
+struct board_fence {
+	_Atomic uint64_t user;    /* hash; 0: none yet */
+	_Atomic uint64_t stands;  /* until then (monotonic ms, 40 bits), at that datacenter (24 bits of its name's hash) */
+	_Atomic uint64_t version; /* the backend's number for the write; 0: none */
+};
+
 struct board_worker {
 	_Atomic int32_t pid;          /* written by the supervisor; 0: none */
 	_Atomic uint64_t heartbeat;   /* loop turns; written by the worker */
@@ -45,6 +55,9 @@ struct board_worker {
 	                                 being laid out anew */
 	_Atomic uint64_t live_version;/* last board_live applied */
 	struct board_evidence endpoint[CONF_MAX_ENDPOINTS];
+	_Atomic uint64_t away_until;  /* monotonic ms: until then a fence stands that is not at its user's home */
+	_Atomic uint64_t reached[CONF_MAX_DATACENTERS]; /* greatest version in a datacenter's answers to reads */
+	struct board_fence fence[BOARD_FENCE_SETS][BOARD_FENCE_WAYS];
 	struct tm_worker tm;
 };
 

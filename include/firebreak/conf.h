@@ -187,6 +187,11 @@ struct conf_outliers {
 	uint16_t most; /* of a group's weight that is taken away, basis points; 0: off */
 };
 
+struct conf_fence {
+	uint32_t time_ms;            /* 0: off */
+	const char *version_header;  /* lower case; NULL: none */
+};
+
 struct conf_control {
 	uint32_t hold_ms;            /* minimum time on a rung before stepping down one */
 	uint32_t override_max_s;     /* 72 h */
@@ -228,6 +233,7 @@ struct conf {
 	struct conf_limits limits;
 	struct conf_retry retry;
 	struct conf_outliers outliers;
+	struct conf_fence fence;
 	struct conf_control control;
 	struct conf_admin admin;
 	struct conf_headers headers;

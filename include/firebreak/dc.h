@@ -88,6 +88,7 @@ struct dc_want {
 	uint64_t random;         /* for the choice of endpoint */
 	uint64_t tried;          /* bit per endpoint already tried by this request */
 	uint8_t tier;            /* of the request's feature */
+	uint8_t fence;           /* 1 + the datacenter to go to while it may answer, whatever else; 0: none */
 };
 
 /* The endpoint to use, or -1: every one is tried already, down or drained.
@@ -103,6 +104,10 @@ struct dc_want {
  * when nothing else is left. The same input gives the same answer, on every node. */
 int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
 	    const struct dc_want *want, int64_t now);
+/* The datacenter that is this user's while all are healthy. */
+int dc_home(const struct conf *c, uint64_t hash);
+/* Everybody is sent home: all datacenters are up with all of their share, and no endpoint is avoided. */
+bool dc_plain(const struct conf *c, const struct dc_live *live, const struct dc_local *local, int64_t now);
 /* True when dc_pick would find something. */
 bool dc_any(const struct conf *c, const struct dc_live *live, uint64_t tried);
 

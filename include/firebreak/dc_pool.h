@@ -40,6 +40,10 @@ void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum faul
 /* This request got no answer in its time. A connection on which nothing at all was
  * answered meanwhile takes no new ones: PING may pass where requests do not. */
 void dc_pool_unanswered(const struct h2_stream *st);
+/* The datacenter dc_pool_request would choose now; -1: none. */
+int dc_pool_where(struct dc_pool *p, const struct dc_want *want);
+/* Every user is sent to his own datacenter (dc_plain). */
+bool dc_pool_plain(struct dc_pool *p);
 /* True when some untried endpoint could take a request now. */
 bool dc_pool_any(const struct dc_pool *p, uint64_t tried);
 /* Of an endpoint's name, as known now: after a failure the next one is connected to. */

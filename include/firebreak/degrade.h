@@ -48,6 +48,7 @@ void degrade_live_init(struct degrade_live *live);
 #define DEGRADE_WHYS(X) \
 	X(PLAN, "plan")                  /* first way of the plan */ \
 	X(FAILED_OVER, "failed-over")    /* another datacenter after a failed try */ \
+	X(FENCED, "fenced")              /* where the user's last write went */ \
 	X(NO_DATACENTER, "no-datacenter") /* no datacenter can take it */ \
 	X(FORWARD_FAILED, "forward-failed") /* tries are used up */ \
 	X(STALE_MISSED, "stale-missed")  /* there was no recent state */ \

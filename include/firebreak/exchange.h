@@ -2,6 +2,18 @@
 /*
  * One request's life, and the worker it lives in: the only room that knows the
  * others. States are drawn in src/exchange/exchange.c.
+ *
+ * The read fence (conf.fence; src/exchange/fence.c). Writes are requests with any method that
+ * is not safe; of gRPC calls, those of features that keep no recent state.
+ *   - A write that a datacenter answered with anything but a 4xx, or that may have reached it
+ *     and was not answered, raises a fence for its user at that datacenter, for conf.fence.time_ms
+ *     and with the version of the answer, if there is one. His last write counts.
+ *   - His reads go there, through whichever worker of this node, instead of where they would
+ *     go otherwise: while the fence stands, somebody there may answer (up, suspect, restoring,
+ *     draining), and the other datacenter has not shown the version to anybody's read.
+ *   - Availability wins: with nobody there, or after a try that failed there, a read goes
+ *     where it can. A fence pushed out of the full table is over.
+ * A user is the Authorization, else the identity, else the connection (request_user).
  */
 #ifndef FIREBREAK_EXCHANGE_H
 #define FIREBREAK_EXCHANGE_H

@@ -176,9 +176,9 @@ static bool nearer(struct score a, struct score b)
 }
 
 /* By name, so that the order in the configuration does not matter. */
-static struct score score(const struct conf_datacenter *dc, const struct dc_want *want)
+static struct score score(const struct conf_datacenter *dc, uint64_t user)
 {
-	return (struct score){ minus_log2(mix(want->hash ^ mix(dc_name_hash(dc->name)))), dc->weight };
+	return (struct score){ minus_log2(mix(user ^ mix(dc_name_hash(dc->name)))), dc->weight };
 }
 
 /* Whether its share has room for this user: its own by a hash that has nothing to do with the
@@ -203,6 +203,16 @@ static int nearest(const struct conf *c, const struct score *s, const enum rank 
 	return found;
 }
 
+/* What was written there is not to be asked for elsewhere while anybody there may answer. */
+static bool fence_stands(const struct conf *c, const struct dc_live *live, const struct dc_local *local, const struct dc_want *want,
+			 int64_t now)
+{
+	unsigned d = want->fence - 1u;
+
+	return want->fence && d < c->datacenters && live->datacenter_state[d] != DC_PROBING &&
+	       rank_datacenter(c, live, local, want->tried, d, now) < AVOIDED;
+}
+
 static int pick_datacenter(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
 			   const struct dc_want *want, int64_t now)
 {
@@ -211,10 +221,12 @@ static int pick_datacenter(const struct conf *c, const struct dc_live *live, con
 	unsigned d;
 	int home;
 
+	if (fence_stands(c, live, local, want, now))
+		return want->fence - 1;
 	if (c->datacenters == 1)
 		return rank_datacenter(c, live, local, want->tried, 0, now) == UNUSABLE ? -1 : 0;
 	for (d = 0; d < c->datacenters; d++)
-		s[d] = score(&c->datacenter[d], want);
+		s[d] = score(&c->datacenter[d], want->hash);
 	home = nearest(c, s, NULL, SOUND);
 	for (d = 0; d < c->datacenters; d++) {
 		rank[d] = rank_datacenter(c, live, local, want->tried, d, now);
@@ -336,6 +348,29 @@ int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_lo
 	int d = pick_datacenter(c, live, local, want, now);
 
 	return d < 0 ? -1 : pick_endpoint(c, live, local, want, (unsigned)d, now);
+}
+
+int dc_home(const struct conf *c, uint64_t hash)
+{
+	struct score s[CONF_MAX_DATACENTERS] = { { 0, 0 } };
+	unsigned d;
+
+	for (d = 0; d < c->datacenters; d++)
+		s[d] = score(&c->datacenter[d], hash);
+	return nearest(c, s, NULL, SOUND);
+}
+
+bool dc_plain(const struct conf *c, const struct dc_live *live, const struct dc_local *local, int64_t now)
+{
+	unsigned d, i;
+
+	for (d = 0; d < c->datacenters; d++)
+		if (live->datacenter_state[d] != DC_UP || live->share[d] < DEGRADE_FULL)
+			return false;
+	for (i = 0; i < c->endpoints; i++)
+		if (local->avoid_until[i] > now)
+			return false;
+	return true;
 }
 
 bool dc_any(const struct conf *c, const struct dc_live *live, uint64_t tried)

@@ -291,6 +291,21 @@ void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum faul
 	}
 }
 
+int dc_pool_where(struct dc_pool *p, const struct dc_want *want)
+{
+	int i;
+
+	pool_sync(p);
+	i = dc_pick(p->conf, &p->now, &p->local, want, clock_now());
+	return i < 0 ? -1 : p->conf->endpoint[i].datacenter;
+}
+
+bool dc_pool_plain(struct dc_pool *p)
+{
+	pool_sync(p);
+	return dc_plain(p->conf, &p->now, &p->local, clock_now());
+}
+
 void dc_pool_unanswered(const struct h2_stream *st)
 {
 	if (st->session && h2_session_answered(st->session) <= st->opened)

@@ -8,6 +8,7 @@
 
 #include "firebreak/clock.h"
 #include "firebreak/crypt.h"
+#include "fence.h"
 #include "xchg_private.h"
 
 void attempt_keep_nothing(struct xchg *x)
@@ -85,6 +86,7 @@ enum fault attempt_start(struct xchg *x)
 		x->want.tried = 0;
 		x->endpoint = -1;
 	}
+	fence_follow(x);
 	x->up = dc_pool_request(x->w->pool, &x->want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
 	x->ask.attempts++;
 	if (endpoint >= 0) {
@@ -143,6 +145,7 @@ void attempt_over(struct xchg *x, enum fault fault)
 	if (!x->attempting)
 		return;
 	x->attempting = false;
+	fence_heard(x, fault);
 	if (x->via == x->w->snap)
 		dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, x->head_at ? x->head_at - x->attempt_at : 0, x->status);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fence.h"
 #include "xchg_private.h"
 
 struct snapshot *snapshot_get(struct snapshot *s)
@@ -63,6 +64,8 @@ struct snapshot *snapshot_create(const struct conf *conf, const unsigned char *t
 	degrade_compile(conf, &s->plan, NULL, NULL);
 	for (i = 0; i < conf->headers.trusted_count; i++)
 		s->trusted_count += net_cidr_parse(&s->trusted[s->trusted_count], conf->headers.trusted[i]);
+	for (i = 0; i < conf->datacenters; i++)
+		s->place[i] = fence_place(conf->datacenter[i].name);
 	for (i = 0; i < conf->features; i++)
 		s->connect_protocol |= conf->feature[i].connect;
 	return s;

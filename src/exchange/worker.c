@@ -83,6 +83,7 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	downstream_limit(w);
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
+	memset(w->part->reached, 0, sizeof(w->part->reached));
 	dc_pool_reconfigure(w->pool, w->snap->conf, w->part);
 	replace_redis(w);
 	snapshot_put(old);
@@ -388,6 +389,7 @@ int xchg_worker_run(const struct xchg_worker_args *args)
 	snapshot_default_live(w->snap, &w->live);
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
+	memset(w->part->reached, 0, sizeof(w->part->reached));
 	take_counts(w->part, args->before, w->snap->conf);
 	if (!start(w, args)) {
 		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", "out of memory or descriptors", NULL);

@@ -10,6 +10,7 @@
  *   request.c     what was asked, and the fields that go upstream
  *   response.c    the fields that go downstream; what is kept as recent state
  *   answer.c      answers of our own: refusals, stale state
+ *   fence.c       reads follow their user's last write for a while
  *   budget.c      how many retries are left
  *   record.c      the one telemetry record and access-log line of an exchange
  */
@@ -40,6 +41,7 @@ struct snapshot {
 	struct net_cidr *trusted;
 	size_t trusted_count;
 	struct net_tls *tls[CONF_MAX_LISTENERS];
+	uint32_t place[CONF_MAX_DATACENTERS]; /* fence_place() of each */
 	bool connect_protocol; /* some feature allows extended CONNECT */
 };
 

@@ -49,6 +49,58 @@ static void spread(unsigned count[3])
 		count[datacenter_of(cases_random(&seed))]++;
 }
 
+/* Where the user wrote last: as long as somebody there may answer. */
+static void a_fence_holds(void **state)
+{
+	static const struct {
+		enum dc_state state;
+		bool held;
+	} table[] = { { DC_UP, true }, { DC_SUSPECT, true }, { DC_RESTORING, true }, { DC_PROBING, false }, { DC_DOWN, false }, { DC_DRAINED, false } };
+	struct dc_want want = { .random = 1 };
+	uint64_t seed = 9;
+	unsigned i, home;
+	int e;
+
+	for (i = 0; i < 200; i++) {
+		want.hash = cases_random(&seed);
+		want.fence = 0;
+		want.tried = 0;
+		home = w.ep[dc_pick(&w.conf, &w.live, &w.local, &want, NOW)].datacenter;
+		assert_int_equal(dc_home(&w.conf, want.hash), home);
+		want.fence = (uint8_t)(1 + (home + 1) % 3);
+		w.live.datacenter_state[want.fence - 1] = (uint8_t)table[i % 6].state;
+		e = dc_pick(&w.conf, &w.live, &w.local, &want, NOW);
+		assert_int_equal(w.ep[e].datacenter == want.fence - 1, table[i % 6].held);
+		w.live.datacenter_state[want.fence - 1] = DC_UP;
+		/* One endpoint there was tried: the other one. Both: elsewhere. */
+		want.tried = UINT64_C(1) << w.dc[want.fence - 1].first_endpoint;
+		e = dc_pick(&w.conf, &w.live, &w.local, &want, NOW);
+		assert_int_equal(e, w.dc[want.fence - 1].first_endpoint + 1);
+		want.tried |= want.tried << 1;
+		e = dc_pick(&w.conf, &w.live, &w.local, &want, NOW);
+		assert_int_equal(w.ep[e].datacenter, home);
+	}
+	/* One that fails us is as good as dead. */
+	want.tried = 0;
+	home = (unsigned)dc_home(&w.conf, want.hash);
+	for (i = 0; i < 2; i++)
+		dc_local_doubt(&w.local, w.dc[want.fence - 1].first_endpoint + i, NOW + 1);
+	assert_int_equal(w.ep[dc_pick(&w.conf, &w.live, &w.local, &want, NOW)].datacenter, home);
+}
+
+static void plain_when_nobody_is_sent_away(void **state)
+{
+	assert_true(dc_plain(&w.conf, &w.live, &w.local, NOW));
+	dc_local_doubt(&w.local, 3, NOW + 1);
+	assert_false(dc_plain(&w.conf, &w.live, &w.local, NOW));
+	assert_true(dc_plain(&w.conf, &w.live, &w.local, NOW + 1));
+	w.live.share[1] = 9999;
+	assert_false(dc_plain(&w.conf, &w.live, &w.local, NOW + 1));
+	w.live.share[1] = 10000;
+	w.live.datacenter_state[2] = DC_SUSPECT;
+	assert_false(dc_plain(&w.conf, &w.live, &w.local, NOW + 1));
+}
+
 /* Within 4 % of the expected part (six sigma here). */
 #define ASSERT_PART(n, of, part) assert_in_range((n), (uintmax_t)((of) * (part) * 0.96), (uintmax_t)((of) * (part) * 1.04))
 
@@ -562,6 +614,7 @@ int main(void)
 		T(order_does_not_matter), T(endpoints_by_weight), T(load_decides), T(taken_away), T(loads_are_bounded), T(tried_ones_are_skipped),
 		T(failing_datacenter_is_left), T(everything_bad_keeps_trying), T(better_ones_first), T(standby_waits),
 		T(drained_never), T(same_input_same_answer), T(waits_grow), T(no_herd), T(edges),
+		T(a_fence_holds), T(plain_when_nobody_is_sent_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
