@@ -54,6 +54,8 @@ struct board_worker {
 	_Atomic uint64_t generation;  /* configuration in use, by which tm is laid out; 0: just
 	                                 being laid out anew */
 	_Atomic uint64_t live_version;/* last board_live applied */
+	uint64_t requests, retries;   /* running totals for the retry budget, which workers share:
+	                                 each reads the others' */
 	struct board_evidence endpoint[CONF_MAX_ENDPOINTS];
 	_Atomic uint64_t away_until;  /* monotonic ms: until then a fence stands that is not at its user's home */
 	_Atomic uint64_t reached[CONF_MAX_DATACENTERS]; /* greatest version in a datacenter's answers to reads */

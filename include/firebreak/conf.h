@@ -174,9 +174,10 @@ struct conf_retry {
 	uint32_t budget_percent;  /* retries per 100 requests */
 	uint32_t budget_minimum;  /* retries allowed per second whatever the traffic */
 	uint32_t tries;           /* attempts per request, the first included */
+	bool hedge;               /* ask a second endpoint before the first has failed */
 	uint64_t body_bytes;      /* request body kept for a retry */
 	uint32_t connect_timeout_ms;
-	uint32_t ping_after_ms;   /* least lateness before a PING is sent */
+	uint32_t ping_after_ms;   /* nothing heard while requests wait: PING */
 	uint32_t ping_timeout_ms; /* time for its answer once a round trip is known */
 	uint32_t ping_idle_ms;    /* PING period of quiet connections */
 	uint32_t ping_idle_timeout_ms;

@@ -78,6 +78,8 @@ void dc_local_failed(struct dc_local *l, unsigned endpoint, int64_t now);
 /* It answered after this long (ns to the response head; 0: nothing to learn from), well or with
  * an error of its own (5xx). */
 void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now, bool well);
+/* It has taken this long (ns) without an answer, and may take longer: no failure. */
+void dc_local_slow(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now);
 /* It may be failing: go elsewhere until then, without counting a failure. */
 void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until);
 /* It was proven good (a PING answered, control calls it up): avoid it no longer. */

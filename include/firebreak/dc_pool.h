@@ -37,6 +37,9 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
  * time to the response head, 0 when none came; status: of that head; feature: of the request. No
  * fault and no head (the client left) says nothing. */
 void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum fault fault, int64_t head_ns, unsigned status);
+/* An attempt was given up after so long (ns) for one begun later that was answered: it was
+ * slow, whatever else it was. */
+void dc_pool_outrun(struct dc_pool *p, int endpoint, int64_t after_ns);
 /* This request got no answer in its time. A connection on which nothing at all was
  * answered meanwhile takes no new ones: PING may pass where requests do not. */
 void dc_pool_unanswered(const struct h2_stream *st);

@@ -89,7 +89,8 @@ enum {
 	H2_TRAILERS = 8,  /* stream->trailers is complete */
 	H2_END = 16,      /* the peer's side is complete, after everything above */
 	H2_SENT = 32,     /* stream->sent grew: queued output left for the connection */
-	H2_SILENT = 256,  /* client: see h2_silent */
+	H2_SILENT = 256,  /* client: see h2_tell */
+	H2_DOUBTED = 512,
 	H2_STALLED = 128, /* server: the request body comes slower than limits.body_rate */
 	H2_CLOSED = 64,   /* last call: the stream is gone, stream->fault says why (FAULT_NONE: complete) */
 };
@@ -203,9 +204,10 @@ int64_t h2_session_idle(const struct h2_session *s);
 /* Octets held for its streams: heads, bodies, output; and what `more` finds for each. */
 size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h2_stream *));
 int64_t h2_session_rtt(const struct h2_session *s);
-/* Client: the peer answers nothing. Every open stream hears H2_SILENT, and ends itself if
- * its request can go elsewhere; the others may still be finished. */
-void h2_silent(struct h2_session *s);
+/* Client: every open stream hears `what`, the oldest first. H2_SILENT: the peer answers
+ * nothing; who can go elsewhere does, and ends the stream, the others may still be finished.
+ * H2_DOUBTED: it may be so. */
+void h2_tell(struct h2_session *s, uint32_t what);
 /* Sends a PING unless one is under way. Returns when the pending one was sent (ns). */
 int64_t h2_ping(struct h2_session *s);
 int64_t h2_ping_pending(const struct h2_session *s); /* 0: none */

@@ -49,18 +49,20 @@ static double latency(const struct dc_local *l, unsigned endpoint, int64_t now)
 	return l->latency[endpoint] / (double)(UINT64_C(1) << seconds) * (1 - (double)(age > 0 ? age % CLOCK_SEC : 0) / (2 * CLOCK_SEC));
 }
 
-void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now, bool well)
+void dc_local_slow(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now)
 {
 	double before = latency(l, endpoint, now);
 
-	l->failures[endpoint] = 0;
-	if (latency_ns <= 0)
-		return;
-	/* Who is over its capacity is quick to say so, and must not draw more for it. */
-	if (!well && latency_ns < ERROR_LIKE)
-		latency_ns = ERROR_LIKE;
 	l->latency[endpoint] = before > 0 ? before + ((double)latency_ns - before) / 8 : (double)latency_ns;
 	l->learned[endpoint] = now;
+}
+
+void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now, bool well)
+{
+	l->failures[endpoint] = 0;
+	/* Who is over its capacity is quick to say so, and must not draw more for it. */
+	if (latency_ns > 0)
+		dc_local_slow(l, endpoint, !well && latency_ns < ERROR_LIKE ? ERROR_LIKE : latency_ns, now);
 }
 
 void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until)

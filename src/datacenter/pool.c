@@ -306,6 +306,12 @@ bool dc_pool_plain(struct dc_pool *p)
 	return dc_plain(p->conf, &p->now, &p->local, clock_now());
 }
 
+void dc_pool_outrun(struct dc_pool *p, int endpoint, int64_t after_ns)
+{
+	if (endpoint >= 0 && endpoint < (int)p->conf->endpoints)
+		dc_local_slow(&p->local, (unsigned)endpoint, after_ns, clock_now());
+}
+
 void dc_pool_unanswered(const struct h2_stream *st)
 {
 	if (st->session && h2_session_answered(st->session) <= st->opened)

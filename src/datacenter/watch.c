@@ -2,52 +2,36 @@
 /*
  * Tells silence from slowness. One timer for the whole pool, not one per request.
  *
- * A session has requests and nothing at all is heard for longer than its endpoint's
- * answers usually take: PING at once. A slow backend answers it and is left to work;
- * the next PING waits twice as long, until a new request is sent. One that does not
- * answer in time is judged: it gets no new streams, and those that wait for an answer
+ * A session has requests and nothing at all is heard for ping_after: PING. A slow
+ * backend answers it and is left to work; the next PING waits twice as long, until a
+ * new request is sent. One that does not answer in time is judged: it gets no new streams, and those that wait for an answer
  * fail over. What has begun cannot, so it is left to the peer until ping_stream_timeout:
  * it may only have paused. Any byte counts as a sign of life, so a PING queued behind a
  * long transfer does not condemn it. Quiet sessions are asked every ping_idle_ms.
  *
  * While a PING is overdue by its own standards, but not yet out of time, new requests
- * already go elsewhere.
+ * already go elsewhere, and those that wait are told (H2_DOUBTED) so that they can ask
+ * elsewhere as well. To be wrong costs a few requests sent twice, not a request.
  */
 #include "pool.h"
 
-#define TICK_BUSY  (8 * CLOCK_MS)
+#define TICK_BUSY  CLOCK_MS         /* the wheel's next slot: about every 8 ms */
 #define TICK_QUIET (100 * CLOCK_MS)
-#define LATE_MOST  (250 * CLOCK_MS) /* however slow the endpoint usually is */
-#define DOUBT      (25 * CLOCK_MS)
+#define DOUBT      (15 * CLOCK_MS)
+#define DOUBTED    (50 * CLOCK_MS)  /* not asked for so long; each check in doubt begins it anew */
 #define TICKS      3 /* checks that must have seen the PING pending: we may have been the one that slept */
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* When an answer is late: a quarter later than usual. With n under way one of them
- * should come every n-th part of that time (Little's law); three such gaps without any
- * say it sooner. */
-static int64_t late_after(const struct link *l)
-{
-	double usual, part;
-	size_t n = h2_session_streams(l->h2);
-
-	if (l->ep->index < 0)
-		return LATE_MOST;
-	usual = l->ep->pool->local.latency[l->ep->index];
-	part = n > 2 ? 3 * usual / (double)n : usual * 5 / 4;
-	return part < LATE_MOST ? (int64_t)part : LATE_MOST;
-}
-
 /* How long nothing may be heard before we ask. */
 static int64_t patience(const struct link *l)
 {
 	const struct conf_retry *r = &l->ep->pool->conf->retry;
-	int64_t idle = r->ping_idle_ms * CLOCK_MS, late;
+	int64_t idle = r->ping_idle_ms * CLOCK_MS, late = r->ping_after_ms * CLOCK_MS;
 
 	if (!h2_session_streams(l->h2))
 		return idle;
-	late = larger(late_after(l), r->ping_after_ms * CLOCK_MS);
 	return smaller(late << l->patience, larger(idle, late));
 }
 
@@ -60,7 +44,7 @@ static int64_t timeout(const struct link *l)
 		return r->ping_stream_timeout_ms * CLOCK_MS;
 	if (!l->proven)
 		return r->connect_timeout_ms * CLOCK_MS;
-	if (!h2_session_streams(l->h2))
+	if (!h2_session_streams(l->h2) && !l->doubted) /* they may have gone elsewhere since */
 		return r->ping_idle_timeout_ms * CLOCK_MS;
 	/* Whoever is farther away than this could not even be connected to. */
 	return larger(r->ping_timeout_ms * CLOCK_MS, smaller(4 * h2_session_rtt(l->h2), r->connect_timeout_ms * CLOCK_MS));
@@ -78,28 +62,45 @@ static void silent(struct link *l)
 		l->judged = true;
 		l->ticks = 0;
 		endpoint_failed(l->ep, FAULT_UPSTREAM_SILENT);
-		h2_silent(l->h2);
+		h2_tell(l->h2, H2_SILENT);
 		if (l->proven && h2_session_streams(l->h2))
 			return;
 	}
 	h2_close(l->h2, FAULT_UPSTREAM_SILENT);
 }
 
-/* One link may be cut off alone; asking the others now saves their requests the wait. */
+static void ask_all(struct endpoint *ep, int64_t now)
+{
+	struct list *node;
+
+	for (node = ep->links.next; node != &ep->links; node = node->next) {
+		struct link *l = list_entry(node, struct link, node);
+
+		if (h2_session_open(l->h2) && now - h2_session_heard(l->h2) > DOUBT)
+			link_ping(l);
+	}
+}
+
+/* One link may be cut off alone, or its whole datacenter: asking the others now saves
+ * their requests the wait. */
 static void doubt(struct link *l, int64_t now)
 {
 	struct endpoint *ep = l->ep;
-	struct list *node;
+	struct dc_pool *p = ep->pool;
+	const struct conf_datacenter *dc;
+	bool news = !l->doubted;
+	unsigned i;
 
 	l->doubted = true;
-	if (ep->index >= 0)
-		dc_local_doubt(&ep->pool->local, (unsigned)ep->index, now + 6 * TICK_BUSY);
-	for (node = ep->links.next; node != &ep->links; node = node->next) {
-		struct link *other = list_entry(node, struct link, node);
-
-		if (other != l && h2_session_open(other->h2) && now - h2_session_heard(other->h2) > DOUBT)
-			link_ping(other);
+	if (ep->index >= 0) {
+		dc_local_doubt(&p->local, (unsigned)ep->index, now + DOUBTED);
+		dc = &p->conf->datacenter[p->conf->endpoint[ep->index].datacenter];
+		for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++)
+			if (p->endpoint[i])
+				ask_all(p->endpoint[i], now);
 	}
+	if (news)
+		h2_tell(l->h2, H2_DOUBTED);
 }
 
 /* Bytes come, but they let nothing through: a header block that never ends, or a peer that
@@ -142,7 +143,9 @@ static bool check_link(struct link *l, int64_t now)
 		l->ticks++;
 	if (unheard >= timeout(l) && l->ticks >= TICKS)
 		silent(l);
-	else if (!l->judged && h2_session_streams(l->h2) && l->ticks > 1 && unheard >= overdue(l))
+	else if (unheard < overdue(l))
+		l->doubted = false;
+	else if (!l->judged && (h2_session_streams(l->h2) || l->doubted) && l->ticks > 1)
 		doubt(l, now);
 	return true;
 }

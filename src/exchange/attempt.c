@@ -96,6 +96,7 @@ enum fault attempt_start(struct xchg *x)
 	if (!x->up)
 		return why;
 	x->attempting = true;
+	x->attempt_number = x->ask.attempts;
 	x->attempts_open++;
 	x->attempt_at = clock_now();
 	x->head_at = 0;
@@ -133,11 +134,7 @@ bool attempt_again(struct xchg *x, enum fault fault)
 		tried = x->want.tried &= ~(UINT64_C(1) << x->endpoint);
 	if (!dc_pool_any(x->w->pool, tried))
 		return false;
-	if (!budget_take(&x->w->budget, r, clock_now())) {
-		tm_add(&x->w->part->tm, TM_RETRY_BUDGET_EMPTY, 1);
-		return false;
-	}
-	return true;
+	return worker_retry(x->w);
 }
 
 void attempt_over(struct xchg *x, enum fault fault)
@@ -162,6 +159,31 @@ void attempt_abandon(struct xchg *x, enum fault fault)
 		h2_release(&up);
 	else
 		h2_reset(up, H2_ERR_CANCEL, fault);
+}
+
+void attempt_swap(struct xchg *x)
+{
+	struct attempt a = { x->up, x->attempt_at, x->endpoint, x->attempt_number, x->attempting };
+
+	x->up = x->other.up;
+	x->attempt_at = x->other.at;
+	x->endpoint = x->other.endpoint;
+	x->attempt_number = x->other.number;
+	x->attempting = x->other.owed;
+	x->other = a;
+}
+
+void attempt_drop_other(struct xchg *x)
+{
+	int64_t head_at = x->head_at;
+
+	if (!x->other.up)
+		return;
+	attempt_swap(x);
+	x->head_at = 0; /* it was not this one's */
+	attempt_abandon(x, FAULT_UPSTREAM_LATE);
+	x->head_at = head_at;
+	attempt_swap(x);
 }
 
 void attempt_cancel(struct xchg *x, enum fault fault)

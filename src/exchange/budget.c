@@ -1,40 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The retry budget: retries may be budget_percent of the requests of about the last
- * ten seconds, and budget_minimum a second whatever the traffic, so that a failing
- * datacenter cannot multiply the load on what is left.
+ * The retry budget: retries may be a percentage of the requests of about the last ten
+ * seconds, and a minimum a second whatever the traffic, so that a failing datacenter
+ * cannot multiply the load on what is left. Pure; whose requests and retries these are,
+ * the caller says: the node's are the sums of its workers' (worker.c).
  */
 #include "firebreak/clock.h"
 #include "xchg_private.h"
 
-static void fade(struct budget *b, const struct conf_retry *c, int64_t now)
+#define WINDOW 10 /* seconds */
+
+void budget_look(struct budget *b, unsigned percent, unsigned minimum, uint64_t requests, uint64_t retries, int64_t now)
 {
-	double seconds = (double)(now - b->at) / CLOCK_SEC, floor = 10.0 * c->budget_minimum;
+	double seconds = (double)(now - b->at) / CLOCK_SEC, earned = percent / 100.0 * (double)(requests - b->requests);
 
 	if (!b->at) {
-		b->tokens = floor;
-	} else if (seconds > 0) {
-		b->tokens *= seconds >= 10 ? 0 : 1 - seconds / 10;
-		b->tokens += seconds * c->budget_minimum;
-		if (seconds >= 10)
-			b->tokens = floor;
+		b->tokens = WINDOW * minimum;
+	} else {
+		if (seconds > WINDOW) {
+			earned *= WINDOW / seconds;
+			seconds = WINDOW;
+		}
+		if (b->tokens > 0) /* a debt does not fade */
+			b->tokens *= 1 - seconds / WINDOW;
+		b->tokens += seconds * minimum + earned - (double)(retries - b->retries);
 	}
 	b->at = now;
+	b->requests = requests;
+	b->retries = retries;
 }
 
-void budget_request(struct budget *b, const struct conf_retry *c, int64_t now)
+bool budget_take(struct budget *b)
 {
-	if (now != b->at)
-		fade(b, c, now);
-	b->tokens += c->budget_percent / 100.0;
-}
-
-bool budget_take(struct budget *b, const struct conf_retry *c, int64_t now)
-{
-	if (now != b->at)
-		fade(b, c, now);
 	if (b->tokens < 1)
 		return false;
 	b->tokens -= 1;
+	b->retries++;
 	return true;
 }

@@ -2,7 +2,9 @@
 /*
  * One request's life. Two streams feed it: `down` (the client's) and `up` (the
  * current attempt's); it moves bytes between them and decides what happens when an
- * attempt fails.
+ * attempt fails. While no head has come there may be two attempts at once (hedge.c):
+ * the one an event is about is made the current one, the first head wins, and a failure
+ * of either leaves the other to go on.
  *
  *             ┌────────────── retry: another endpoint ─────────────┐
  *             ▼                                                    │
@@ -178,6 +180,11 @@ static void attempt_failed(struct xchg *x, enum fault fault)
 	attempt_over(x, fault);
 	attempt_abandon(x, fault);
 	x->fault = x->ask.last_fault = fault;
+	if (x->other.up) { /* goes on alone */
+		attempt_swap(x);
+		x->other = (struct attempt){ 0 };
+		return;
+	}
 	x->ask.can_forward = attempt_again(x, fault);
 	decide(x);
 }
@@ -200,6 +207,19 @@ static void stream_idle(struct xchg *x)
 	attempt_cancel(x, FAULT_STREAM_IDLE);
 }
 
+/* No answer in the feature's time. No more tries, but recent state may do. */
+static void timed_out(struct xchg *x)
+{
+	attempt_drop_other(x);
+	if (x->up)
+		dc_pool_unanswered(x->up);
+	attempt_over(x, FAULT_UPSTREAM_TIMEOUT);
+	attempt_abandon(x, FAULT_UPSTREAM_TIMEOUT);
+	x->fault = x->ask.last_fault = FAULT_UPSTREAM_TIMEOUT;
+	x->ask.can_forward = false;
+	decide(x);
+}
+
 static void on_timer(struct net_timer *t)
 {
 	struct xchg *x = list_entry(t, struct xchg, timer);
@@ -212,16 +232,11 @@ static void on_timer(struct net_timer *t)
 
 		if (clock_now() < until) {
 			net_timer_arm(x->w->loop, &x->timer, until);
+			if (x->hedge_due)
+				hedge_start(x, true);
 			return;
 		}
-		/* No more tries, but recent state may do. */
-		if (x->up)
-			dc_pool_unanswered(x->up);
-		attempt_over(x, FAULT_UPSTREAM_TIMEOUT);
-		attempt_abandon(x, FAULT_UPSTREAM_TIMEOUT);
-		x->fault = x->ask.last_fault = FAULT_UPSTREAM_TIMEOUT;
-		x->ask.can_forward = false;
-		decide(x);
+		timed_out(x);
 	} else if (x->state == XCHG_STREAMING) {
 		stream_idle(x);
 	} else if (x->state == XCHG_OVER && x->up) { /* a tunnel whose last octets nobody takes */
@@ -244,7 +259,6 @@ void xchg_on_stream(void *owner, struct h2_stream *st)
 {
 	struct downstream *client = owner;
 	struct xchg *x = xchg_create(client, st);
-	const struct conf *conf;
 	enum fault f;
 
 	if (!x) {
@@ -252,15 +266,15 @@ void xchg_on_stream(void *owner, struct h2_stream *st)
 		return;
 	}
 	st->user = x;
-	conf = x->snap->conf;
 	f = request_read(x);
 	if (f != FAULT_NONE) {
 		answer_refuse(x, f);
 		return;
 	}
 	st->body_expected = !x->feature->long_lived && !x->connect && !x->grpc;
-	budget_request(&x->w->budget, &conf->retry, x->started);
-	net_timer_arm(x->w->loop, &x->timer, x->started + attempt_patience(x));
+	x->w->part->requests++;
+	x->hedge_due = hedge_moment(x);
+	net_timer_arm(x->w->loop, &x->timer, x->hedge_due ? x->hedge_due : x->started + attempt_patience(x));
 	decide(x);
 }
 
@@ -301,6 +315,7 @@ static void on_client_closed(struct xchg *x)
 		record_exchange(x);
 	}
 	attempt_over(x, FAULT_NONE);
+	attempt_drop_other(x);
 	if (x->up && !x->up->closed && f == FAULT_NONE && x->down->tunnel && x->down->remote_end)
 		net_timer_arm(x->w->loop, &x->timer, clock_now() + x->feature->stream_idle_ms * CLOCK_MS);
 	else
@@ -352,7 +367,8 @@ size_t xchg_held(const struct h2_stream *down)
 
 	if (!x)
 		return 0;
-	return x->replay.len + x->captured.len + (x->up ? x->up->in.len + x->up->out.len : 0);
+	return x->replay.len + x->captured.len + (x->up ? x->up->in.len + x->up->out.len : 0) +
+	       (x->other.up ? x->other.up->out.len : 0);
 }
 
 /* ---- the attempt's side ---- */
@@ -382,10 +398,12 @@ static void on_head(struct xchg *x, bool end)
 	x->head_at = clock_now();
 	x->status = h->status;
 	x->state = XCHG_STREAMING;
-	x->outcome = x->ask.attempts > 1 ? TM_FAILED_OVER : TM_SERVED;
+	x->outcome = x->attempt_number > 1 ? TM_FAILED_OVER : TM_SERVED;
 	x->fault = FAULT_NONE;
 	attempt_keep_nothing(x);
 	attempt_over(x, FAULT_NONE);
+	hedge_learn(x);
+	attempt_drop_other(x);
 	x->down->tunnel = x->connect && x->status < 300;
 	if (response_complete(x, h))
 		response_capture_begin(x, h);
@@ -459,6 +477,8 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		return;
 	if (what & H2_CLOSED)
 		x->attempts_open--;
+	if (st == x->other.up && (what & (H2_HEAD | H2_CLOSED | H2_SILENT | H2_DOUBTED | H2_INTERIM)))
+		attempt_swap(x);
 	if (st != x->up || x->state == XCHG_OVER) { /* nobody waits for this one any more */
 		if ((what & H2_BODY) && st->in.len) {
 			h2_consume(st, st->in.len);
@@ -474,6 +494,8 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		settle(x);
 		return;
 	}
+	if ((what & H2_DOUBTED) && !(what & (H2_HEAD | H2_CLOSED)) && x->state == XCHG_WAITING)
+		hedge_start(x, false);
 	if ((what & H2_INTERIM) && x->state == XCHG_WAITING && !pass_interims(x)) {
 		attempt_failed(x, FAULT_UPSTREAM_BAD_RESPONSE);
 		settle(x);

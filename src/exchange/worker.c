@@ -22,7 +22,8 @@
 #include "firebreak/proc.h"
 #include "xchg_private.h"
 
-#define PENDING_MAX (2 * CLOCK_SEC)
+#define PENDING_MAX  (2 * CLOCK_SEC)
+#define LATE_PERCENT 3 /* of a worker's requests may be asked twice for lateness alone */
 
 uint64_t worker_random(struct worker *w)
 {
@@ -30,6 +31,37 @@ uint64_t worker_random(struct worker *w)
 	w->random ^= w->random >> 7;
 	w->random ^= w->random << 17;
 	return w->random;
+}
+
+/* ---- retries ---- */
+
+/* What every worker of the node has counted. */
+static void look_at_budget(struct worker *w)
+{
+	const struct conf_retry *r = &w->snap->conf->retry;
+	uint64_t requests = 0, retries = 0;
+	unsigned i;
+
+	for (i = 0; i < board_workers(w->board); i++) {
+		struct board_worker *part = board_worker(w->board, i);
+
+		requests += __atomic_load_n(&part->requests, __ATOMIC_RELAXED);
+		retries += __atomic_load_n(&part->retries, __ATOMIC_RELAXED);
+	}
+	budget_look(&w->hedges, LATE_PERCENT, 0, w->part->requests, w->hedges.retries, clock_now());
+	budget_look(&w->budget, r->budget_percent, r->budget_minimum, requests, retries, clock_now());
+}
+
+bool worker_retry(struct worker *w)
+{
+	if (w->budget.at != clock_now())
+		look_at_budget(w);
+	if (!budget_take(&w->budget)) {
+		tm_add(&w->part->tm, TM_RETRY_BUDGET_EMPTY, 1);
+		return false;
+	}
+	w->part->retries++;
+	return true;
 }
 
 /* ---- configuration ---- */
@@ -84,6 +116,7 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
 	memset(w->part->reached, 0, sizeof(w->part->reached));
+	memset(w->expect, 0, sizeof(w->expect));
 	dc_pool_reconfigure(w->pool, w->snap->conf, w->part);
 	replace_redis(w);
 	snapshot_put(old);
@@ -210,6 +243,7 @@ static void on_tick(struct net_timer *t)
 	struct worker *w = list_entry(t, struct worker, tick);
 
 	trim(w);
+	look_at_budget(w);
 	net_timer_arm(w->loop, t, clock_now() + TICK);
 }
 

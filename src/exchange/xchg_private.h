@@ -7,6 +7,7 @@
  *   snapshot.c    an immutable configuration, compiled: plan, routes, trusted networks
  *   exchange.c    the state machine
  *   attempt.c     one try to forward: its beginning, its request body, its end
+ *   hedge.c       a second try beside the first: when, and whether it is worth it
  *   request.c     what was asked, and the fields that go upstream
  *   response.c    the fields that go downstream; what is kept as recent state
  *   answer.c      answers of our own: refusals, stale state
@@ -54,13 +55,28 @@ uint8_t snapshot_feature(const struct snapshot *s, const char *name);
 /* What a worker assumes before control has spoken: everything up, nothing forced. */
 void snapshot_default_live(const struct snapshot *s, struct board_live *live);
 
-/* Tokens grow with traffic and fade over about ten seconds. */
+/* Tokens grow with traffic and fade over about ten seconds. Several hands may take from
+ * one budget, each looking at the same totals; what two took of the last token is owed. */
 struct budget {
 	double tokens;
 	int64_t at;
+	uint64_t requests, retries; /* the totals when last looked at */
 };
-void budget_request(struct budget *b, const struct conf_retry *c, int64_t now);
-bool budget_take(struct budget *b, const struct conf_retry *c, int64_t now);
+/* Accounts for what happened since the last look: totals of requests and of retries; `minimum`
+ * retries a second whatever the traffic. Often enough that ten seconds never pass. */
+void budget_look(struct budget *b, unsigned percent, unsigned minimum, uint64_t requests, uint64_t retries, int64_t now);
+/* One retry; it has to be in the totals of the next look. */
+bool budget_take(struct budget *b);
+
+/* How long a feature's heads take: smoothed time and deviation (RFC 6298 2), ns. */
+struct expectation {
+	double usual, deviation;
+	unsigned seen;
+};
+void expectation_learn(struct expectation *e, int64_t took);
+/* After how long an answer is so late that another endpoint is worth asking; 0: too
+ * little is known. */
+int64_t expectation_late(const struct expectation *e);
 
 struct worker {
 	unsigned index;
@@ -89,7 +105,8 @@ struct worker {
 	size_t most_clients;          /* limits.connections, or what the descriptors allow */
 	size_t evicted;               /* idle ones closed in this turn to make room */
 	size_t own_descriptors;       /* open before the first client */
-	struct budget budget;
+	struct budget budget, hedges; /* of the node's retries; of hedges for lateness, which need both */
+	struct expectation expect[CONF_MAX_FEATURES]; /* of the configuration in force */
 	uint64_t random;              /* xorshift state: jitter and choice, not secrets */
 	uint64_t hash_seed;
 	char id[17];                  /* of the next request: 16 hexadecimal digits */
@@ -102,6 +119,8 @@ struct worker {
 };
 
 uint64_t worker_random(struct worker *w);
+/* Takes a retry from the node's budget, or counts that there was none. */
+bool worker_retry(struct worker *w);
 /* What the turn gathered leaves, on both sides. */
 void worker_pump(struct worker *w);
 
@@ -132,6 +151,15 @@ enum xchg_state {
 	XCHG_LOOKING,   /* recent state is being fetched */
 	XCHG_ANSWERED,  /* our own answer is on its way */
 	XCHG_OVER,      /* recorded; waits for its streams to be closed */
+};
+
+/* One try under way. */
+struct attempt {
+	struct h2_stream *up;
+	int64_t at;
+	int endpoint;
+	uint8_t number; /* 1: the first */
+	bool owed;      /* dc_pool_result is */
 };
 
 /* owned by: the worker, reached through the user pointers of its streams
@@ -165,6 +193,9 @@ struct xchg {
 	/* the attempts */
 	struct dc_want want;
 	bool attempting;        /* dc_pool_result is owed */
+	uint8_t attempt_number; /* of the current one */
+	struct attempt other;   /* asked beside the current one: whichever answers first is it */
+	int64_t hedge_due;      /* when to ask another, 0: not for lateness alone */
 	unsigned interims;      /* of the current attempt, passed on */
 	int endpoint;           /* of the last attempt, -1: none */
 	struct snapshot *via;   /* the configuration the endpoint belongs to; NULL before the first attempt */
@@ -208,11 +239,24 @@ void attempt_keep_nothing(struct xchg *x);
 void attempt_over(struct xchg *x, enum fault fault);
 /* Lets go of the current attempt; its stream is released when it has closed. */
 void attempt_abandon(struct xchg *x, enum fault fault);
+/* The other attempt becomes the current one, and the reverse. */
+void attempt_swap(struct xchg *x);
+/* Lets go of the other attempt, the current one having answered. */
+void attempt_drop_other(struct xchg *x);
 /* The same once its head went down: what was submitted there is in its memory, which
  * stays until the client's stream is over. */
 void attempt_cancel(struct xchg *x, enum fault fault);
 /* How long a response head may take, ns. */
 int64_t attempt_patience(const struct xchg *x);
+
+/* hedge.c */
+/* When to ask another endpoint if no answer has come; 0: never for lateness alone. */
+int64_t hedge_moment(const struct xchg *x);
+/* The connection of the current attempt may be dead, or (late) its answer is later than
+ * usual: asks another endpoint as well, if that is safe and within the budgets. */
+void hedge_start(struct xchg *x, bool late);
+/* A head came on the current attempt. */
+void hedge_learn(struct xchg *x);
 
 /* response.c */
 /* Adds what a final response must have on its way down. False: no memory; it may go on

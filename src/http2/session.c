@@ -567,12 +567,12 @@ bool h2_session_spent(const struct h2_session *s)
 	return s->ng && nghttp2_session_get_next_stream_id(s->ng) > INT32_MAX;
 }
 
-void h2_silent(struct h2_session *s)
+void h2_tell(struct h2_session *s, uint32_t what)
 {
 	struct list *node;
 
 	for (node = s->streams.next; node != &s->streams; node = node->next)
-		stream_ready(list_entry(node, struct h2_stream, node), H2_SILENT);
+		stream_ready(list_entry(node, struct h2_stream, node), what);
 	session_dispatch(s);
 }
 

@@ -116,7 +116,7 @@ static void tries_and_budget_end_it(void **state)
 
 	before = p.worker.part->tm.scalar[TM_RETRY_BUDGET_EMPTY];
 	rules(&p)->budget_minimum = rules(&p)->budget_percent = 0;
-	p.worker.budget.tokens = 0;
+	p.worker.budget = (struct budget){ 0 };
 	ask(&p, &s, "GET", NULL, true);
 	WIRE_UNTIL(&p.w, p.w.count == 4);
 	break_off(&p, 3, REFUSED);

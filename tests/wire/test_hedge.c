@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/* Two attempts at once: when the second is made, who wins, what becomes of the other. On a
+ * clock of the test's own. */
+#include "proxy.h"
+
+#include "../../src/datacenter/pool.h"
+
+#define FEATURE \
+	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 2s\n    body_limit: unlimited\n    idempotency: idempotency-key\n"
+
+static int64_t now = 1000 * CLOCK_SEC;
+
+static void pass_time(struct proxy *p, int64_t ns)
+{
+	int i;
+
+	now += ns;
+	clock_fake(now, now);
+	for (i = 0; i < 6; i++)
+		net_loop_turn(p->w.loop, 0);
+}
+
+static uint64_t count(struct proxy *p, enum tm_scalar s)
+{
+	return p->worker.part->tm.scalar[s];
+}
+
+static struct conf_retry *rules(struct proxy *p)
+{
+	return &((struct conf *)(uintptr_t)p->worker.snap->conf)->retry;
+}
+
+static void begin(struct proxy *p)
+{
+	clock_fake(now, now);
+	proxy_start_two(p, FEATURE);
+	p->w.silent = true;
+	p->worker.budget = p->worker.hedges = (struct budget){ .tokens = 100, .at = now };
+}
+
+/* Asks, and waits until the n-th stream has come to a backend. */
+static void ask(struct proxy *p, struct seen *s, const char *method, const char *key, bool end, int n)
+{
+	struct h2_field f[5] = { wire_field(":method", method), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/"), wire_field("idempotency-key", key ? key : "") };
+
+	proxy_ask(p, s, f, key ? 5 : 4, end);
+	WIRE_UNTIL(&p->w, p->w.count == n);
+}
+
+/* The pool's watch says this of every connection that has waiting streams. */
+static void tell(struct proxy *p, uint32_t what)
+{
+	struct list *node;
+
+	for (node = p->worker.pool->ctx.sessions.next; node != &p->worker.pool->ctx.sessions; node = node->next)
+		h2_tell(h2_session_from_node(node), what);
+	wire_turn(&p->w, 5);
+}
+
+/* A GET that is asked at both. */
+static void begin_two(struct proxy *p, struct seen *s)
+{
+	begin(p);
+	ask(p, s, "GET", NULL, true, 1);
+	tell(p, H2_DOUBTED);
+	WIRE_UNTIL(&p->w, p->w.count == 2);
+	assert_ptr_not_equal(p->w.served[0].stream->session, p->w.served[1].stream->session);
+	tell(p, H2_DOUBTED);
+	assert_int_equal(p->w.count, 2); /* not a third */
+}
+
+static void answered(struct proxy *p, struct seen *s, int by)
+{
+	h2_respond(p->w.served[by].stream, proxy_ok, 1, true);
+	WIRE_UNTIL(&p->w, s->what & H2_CLOSED);
+	assert_int_equal(s->status, 200);
+}
+
+static void failed(struct proxy *p, int n)
+{
+	h2_reset(p->w.served[n].stream, H2_ERR_INTERNAL, FAULT_INTERNAL);
+	wire_turn(&p->w, 5);
+}
+
+static void only_what_is_safe(void **state)
+{
+	static const struct {
+		const char *method, *key;
+		bool end, budget, on, hedged;
+	} cases[] = {
+		{ "GET", NULL, true, true, true, true }, { "PUT", NULL, true, true, true, true }, { "POST", "k", true, true, true, true },
+		{ "POST", NULL, true, true, true, false }, { "PUT", NULL, false, true, true, false },
+		{ "GET", NULL, true, false, true, false }, { "GET", NULL, true, true, false, false },
+	};
+	struct proxy p;
+	struct seen s;
+	uint64_t before;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		begin(&p);
+		before = count(&p, TM_HEDGES);
+		if (!cases[i].budget)
+			p.worker.budget.tokens = 0;
+		rules(&p)->hedge = cases[i].on;
+		ask(&p, &s, cases[i].method, cases[i].key, cases[i].end, 1);
+		tell(&p, H2_DOUBTED);
+		wire_turn(&p.w, 20);
+		if (p.w.count != 1 + cases[i].hedged)
+			print_error("%s, case %zu: %d attempts\n", cases[i].method, i, p.w.count);
+		assert_int_equal(p.w.count, 1 + cases[i].hedged);
+		assert_int_equal(count(&p, TM_HEDGES) - before, cases[i].hedged);
+		assert_false(p.w.served[0].what & H2_CLOSED); /* the first goes on */
+		if (!cases[i].end)
+			proxy_write(s.stream, 10, true);
+		answered(&p, &s, 0);
+		proxy_end(&p);
+	}
+}
+
+static void the_first_answer_wins(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	uint64_t won;
+	int by;
+
+	for (by = 0; by < 2; by++) {
+		begin_two(&p, &s);
+		won = count(&p, TM_HEDGES_WON);
+		answered(&p, &s, by);
+		WIRE_UNTIL(&p.w, p.w.served[!by].what & H2_CLOSED);
+		assert_int_equal(p.w.served[!by].error_code, H2_ERR_CANCEL);
+		assert_int_equal(count(&p, TM_HEDGES_WON) - won, by);
+		assert_true(!strstr(s.head, "upstream-late") == !by);
+		WIRE_UNTIL(&p.w, !p.worker.exchanges);
+		proxy_end(&p);
+	}
+}
+
+/* One failure leaves the other to answer; two leave nobody. */
+static void failures(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	int first;
+
+	for (first = 0; first < 2; first++) {
+		begin_two(&p, &s);
+		failed(&p, first);
+		assert_int_equal(s.status, 0);
+		answered(&p, &s, !first);
+		assert_int_equal(p.w.count, 2);
+		proxy_end(&p);
+
+		begin_two(&p, &s);
+		failed(&p, first);
+		failed(&p, !first);
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(s.status, 502);
+		assert_int_equal(p.w.count, 2);
+		proxy_end(&p);
+	}
+}
+
+/* The verdict over both connections at once: nobody is left to ask. */
+static void silence_after_doubt(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin_two(&p, &s);
+	tell(&p, H2_SILENT);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 504);
+	assert_int_equal(p.w.count, 2);
+	proxy_end(&p);
+}
+
+static void the_client_leaves(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin_two(&p, &s);
+	h2_reset(s.stream, H2_ERR_CANCEL, FAULT_CLIENT_RESET);
+	WIRE_UNTIL(&p.w, p.w.served[0].what & p.w.served[1].what & H2_CLOSED);
+	WIRE_UNTIL(&p.w, !p.worker.exchanges);
+	proxy_end(&p);
+}
+
+static void nobody_answers_in_time(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin_two(&p, &s);
+	pass_time(&p, 3 * CLOCK_SEC);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 504);
+	WIRE_UNTIL(&p.w, p.w.served[0].what & p.w.served[1].what & H2_CLOSED);
+	WIRE_UNTIL(&p.w, !p.worker.exchanges);
+	proxy_end(&p);
+}
+
+static void a_body_is_sent_whole(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p);
+	ask(&p, &s, "PUT", NULL, false, 1);
+	proxy_write(s.stream, 3000, true);
+	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_END);
+	tell(&p, H2_DOUBTED);
+	WIRE_UNTIL(&p.w, p.w.count == 2 && (p.w.served[1].what & H2_END));
+	assert_int_equal(p.w.served[1].body, 3000);
+	assert_memory_equal(p.w.served[0].text, p.w.served[1].text, 3000);
+	answered(&p, &s, 1);
+	proxy_end(&p);
+}
+
+/* Endpoints are numbered anew between the two and the answer. */
+static void reload_in_between(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	int by;
+
+	for (by = 0; by < 2; by++) {
+		begin_two(&p, &s);
+		p.first = "\"unix:/nowhere\", ";
+		proxy_reload(&p, FEATURE);
+		pass_time(&p, 10 * CLOCK_MS);
+		failed(&p, !by);
+		answered(&p, &s, by);
+		proxy_end(&p);
+	}
+}
+
+static void learn(struct proxy *p, int n, int64_t took)
+{
+	struct seen s;
+	int i, at;
+
+	for (i = 0; i < n; i++) {
+		at = p->w.count %= 40; /* what came before is over */
+		ask(p, &s, "GET", NULL, true, at + 1);
+		pass_time(p, took);
+		answered(p, &s, at);
+	}
+	WIRE_UNTIL(&p->w, !p->worker.exchanges);
+	memset(p->w.served, 0, sizeof(p->w.served));
+	p->w.count = 0;
+}
+
+/* Heads take 100 ms. A read that takes longer is asked twice, a write is not; who
+ * takes a second all the same has it. */
+static void lateness(void **state)
+{
+	struct proxy p;
+	struct seen s, other;
+	int i;
+
+	begin(&p);
+	learn(&p, 100, 100 * CLOCK_MS);
+	ask(&p, &s, "GET", NULL, true, 1);
+	ask(&p, &other, "POST", "k", true, 2);
+	for (i = 0; i < 4; i++)
+		pass_time(&p, 24 * CLOCK_MS);
+	assert_int_equal(p.w.count, 2);
+	for (i = 0; i < 4; i++)
+		pass_time(&p, 8 * CLOCK_MS);
+	WIRE_UNTIL(&p.w, p.w.count == 3);
+	for (i = 0; i < 10; i++)
+		pass_time(&p, 80 * CLOCK_MS);
+	assert_int_equal(p.w.count, 3);
+	answered(&p, &other, 1);
+	answered(&p, &s, 0);
+	proxy_end(&p);
+}
+
+/* Not while little is known, nor beyond its part of the requests, nor in need. */
+static void lateness_is_bounded(void **state)
+{
+	struct seen s[10];
+	struct proxy p;
+	int i, part;
+
+	for (part = 0; part < 3; part++) {
+		begin(&p);
+		learn(&p, part == 0 ? 10 : 100, 10 * CLOCK_MS);
+		if (part == 1)
+			p.worker.hedges = (struct budget){ .tokens = 3, .at = now, .requests = p.worker.part->requests };
+		if (part == 2)
+			p.worker.live.degrade.mode = 1;
+		for (i = 0; i < 10; i++)
+			ask(&p, &s[i], "GET", NULL, true, i + 1);
+		for (i = 0; i < 10; i++)
+			pass_time(&p, 8 * CLOCK_MS);
+		assert_int_equal(p.w.count, part == 1 ? 13 : 10);
+		for (i = 0; i < 10; i++)
+			answered(&p, &s[i], i);
+		proxy_end(&p);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(the_first_answer_wins), cmocka_unit_test(failures),
+		cmocka_unit_test(silence_after_doubt), cmocka_unit_test(the_client_leaves), cmocka_unit_test(nobody_answers_in_time),
+		cmocka_unit_test(a_body_is_sent_whole), cmocka_unit_test(reload_in_between), cmocka_unit_test(lateness),
+		cmocka_unit_test(lateness_is_bounded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
