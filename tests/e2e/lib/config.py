@@ -35,7 +35,7 @@ class Config:
     is long-lived."""
 
     def __init__(self, folder, certs, datacenters, messenger=False, redis=None, workers=2, listeners=(), limits=None, trusted=(), checks=True,
-                 drain="2s", dc_tls=None, retry=None, timeout="5s", admin=True, features=(), tls=True, extra=None):
+                 drain="2s", dc_tls=None, retry=None, timeout="5s", admin=True, features=(), tls=True, extra=None, restore=None):
         self.folder = str(folder)
         self.port, self.tls_port, self.admin_port = proc.free_port(), proc.free_port(), proc.free_port()
         self.token = "secret-of-the-test"
@@ -59,7 +59,7 @@ class Config:
             "drain_timeout": drain,
             "listen": listen + list(listeners),
             "headers": {"trusted": list(trusted)},
-            "datacenters": [{"name": name, "endpoints": list(endpoints), "check": check, "restore": {"hold": "200ms", "over": "500ms"}, **({"tls": dc_tls} if dc_tls else {})}
+            "datacenters": [{"name": name, "endpoints": list(endpoints), "check": check, "restore": restore or {"hold": "200ms", "over": "500ms"}, **({"tls": dc_tls} if dc_tls else {})}
                             for name, endpoints in datacenters.items()],
             "features": list(features) + (MESSENGER if messenger else []) + [
                 {"name": "test", "tier": "core", "routes": ["/t/**", "grpc test.Chat/*"], "timeout": timeout, "body_limit": "unlimited"},

@@ -8,11 +8,11 @@ from .frames import Raw, data, get, headers
 
 
 class Sample:
-    __slots__ = ("at", "took", "status", "reason", "kind", "reset", "why")
+    __slots__ = ("at", "took", "status", "reason", "kind", "reset", "why", "by")
 
     def __init__(self, at, kind):
         self.at, self.kind = at, kind
-        self.took = self.status = self.reset = self.reason = self.why = None
+        self.took = self.status = self.reset = self.reason = self.why = self.by = None
 
     @property
     def ok(self):
@@ -70,6 +70,7 @@ class Load:
             for k in [k for k in open_ if c.done(k)]:
                 a, s = c.streams.pop(k), open_.pop(k)
                 s.took, s.status, s.reset, s.reason = now - s.at, a.status, a.reset, a.field("proxy-status")
+                s.by = a.field("x-datacenter")
             for k in [k for k, s in open_.items() if now - s.at > self.limit]:
                 s = open_.pop(k)
                 s.took, s.why = now - s.at, "no answer"
