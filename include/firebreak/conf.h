@@ -193,6 +193,12 @@ struct conf_fence {
 	const char *version_header;  /* lower case; NULL: none */
 };
 
+struct conf_overload {
+	uint32_t wait_ms;      /* how much later than usual answers may come before lesser tiers are limited; 0: no limits at all */
+	uint32_t core_wait_ms; /* the same for the first tier */
+	uint16_t core_floor;   /* of a datacenter's limit, basis points that lesser tiers cannot have */
+};
+
 struct conf_control {
 	uint32_t hold_ms;            /* minimum time on a rung before stepping down one */
 	uint32_t override_max_s;     /* 72 h */
@@ -235,6 +241,7 @@ struct conf {
 	struct conf_retry retry;
 	struct conf_outliers outliers;
 	struct conf_fence fence;
+	struct conf_overload overload;
 	struct conf_control control;
 	struct conf_admin admin;
 	struct conf_headers headers;

@@ -3,9 +3,11 @@
  * The policy of degradation, pure: values in, values out; no I/O, allocation,
  * logging, globals, clock or random. It links with nothing.
  *
- *   plan      compiled from the configuration: mode x feature -> ways to answer
- *   live      what control publishes on the board: mode, overrides, shares, states
- *   decision  the way for one request, with its why
+ *   plan       compiled from the configuration: mode x feature -> ways to answer
+ *   live       what control publishes on the board: mode, overrides, shares, limits
+ *   decision   the way for one request, with its why
+ *   limit      how many requests a datacenter may have under way, learned from its answers
+ *   admission  who is let in when all of it together is less than what is asked for
  */
 #ifndef FIREBREAK_DEGRADE_H
 #define FIREBREAK_DEGRADE_H
@@ -31,6 +33,9 @@ struct degrade_plan {
 /* An operator's word over one feature. */
 enum degrade_word { DEGRADE_AUTO, DEGRADE_ON, DEGRADE_STALE_ONLY, DEGRADE_OFF, DEGRADE_SHARE };
 
+/* A datacenter is full for the lesser tiers long before it is for the first one. */
+enum degrade_bound { DEGRADE_LESSER, DEGRADE_CORE, DEGRADE_BOUNDS };
+
 /* The live part, as it lies on the board. Plain data. */
 struct degrade_live {
 	uint8_t mode;
@@ -39,6 +44,9 @@ struct degrade_live {
 	uint8_t word[CONF_MAX_FEATURES];      /* enum degrade_word */
 	uint16_t word_share[CONF_MAX_FEATURES]; /* for DEGRADE_SHARE */
 	uint16_t share[CONF_MAX_FEATURES];    /* admission share, DEGRADE_FULL normally */
+	uint16_t overload;     /* of what is asked for, what is not let in; basis points */
+	/* Requests that may be under way there, of all workers; 0: open (degrade_room) */
+	uint32_t limit[CONF_MAX_DATACENTERS][DEGRADE_BOUNDS];
 };
 /* Healthy, no overrides, all shares full: what holds before control has spoken. (All
  * zeroes would admit nobody.) */
@@ -56,7 +64,8 @@ void degrade_live_init(struct degrade_live *live);
 	X(NO_IDENTITY, "no-identity") \
 	X(MODE, "mode")                  /* the mode's plan has only this left */ \
 	X(OPERATOR, "operator")          /* an override on the feature */ \
-	X(SHARE, "share")                /* outside the admitted share */
+	X(SHARE, "share")                /* outside the share an operator admits */ \
+	X(OVERLOADED, "overloaded")      /* outside the share that is admitted under overload, or no datacenter has room */
 
 enum degrade_why {
 #define X(name, word) DEGRADE_WHY_##name,
@@ -117,6 +126,89 @@ struct degrade_controller {
  * all that is configured. Returns the mode to publish. Thresholds are
  * conf_mode.enter_below; on the way down 5 % of it more, 100 % at most. */
 uint8_t degrade_control(struct degrade_controller *c, const struct conf *conf, uint16_t reachable, int64_t now);
+
+/* ---- how much a datacenter takes: limit.c ---- */
+
+#define DEGRADE_LIMIT_LEAST 16 /* requests under way: fewer are never refused to the first tier */
+
+/* What the workers saw of one datacenter since the last look, requests with an answer of
+ * their own time only: no event streams, no tunnels. */
+struct degrade_traffic {
+	uint32_t answers[CONF_MAX_FEATURES]; /* heads of answers, and requests given up without one */
+	uint32_t rejects[CONF_MAX_FEATURES]; /* the datacenter said that it is overloaded */
+	uint64_t waited[CONF_MAX_FEATURES];  /* ns, sum over the answers: request sent to head received */
+	uint32_t in_flight;                  /* now */
+	uint32_t full[DEGRADE_BOUNDS];       /* requests that found it full */
+};
+
+struct degrade_bounded {
+	double limit;   /* 0: open */
+	unsigned late;  /* looks in a row that found it too slow, while open */
+	int64_t used;   /* monotonic ns: when it last kept somebody out */
+	int64_t cut;    /* monotonic ns: no other cut before */
+};
+
+/* Do answers come later when more requests are under way? */
+struct degrade_trial {
+	bool on;
+	int64_t began, next, pause;
+	double limit[DEGRADE_BOUNDS]; /* in force meanwhile */
+	/* What is measured, now and before the trial. */
+	int64_t from;
+	double answers, fit, waited, fit_before, flight_before;
+	bool used;
+};
+
+/* One datacenter. Begins with zeroes. owned by: whoever declares it; plain data. */
+struct degrade_limiter {
+	struct degrade_bounded bound[DEGRADE_BOUNDS];
+	double usual[CONF_MAX_FEATURES];    /* ns: mean wait of a feature's answers while nothing is amiss */
+	uint32_t known[CONF_MAX_FEATURES];  /* answers this was learned from */
+	bool rejecting;                     /* the datacenter says itself that it is overloaded */
+	/* The window under way. */
+	struct degrade_traffic seen;
+	uint32_t peak;                      /* most in flight */
+	double lately;                      /* the same, of the last windows */
+	int64_t from;
+	struct degrade_trial trial;
+};
+
+/* Feeds what was seen since the last call; call every 100 ms or so. `hold`: some of those
+ * it would keep out are kept out by admission, so that an unused limit proves nothing and stays. Results:
+ * degrade_limit_of(). How it works and where it comes from: limit.c. */
+void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, const struct degrade_traffic *t, const bool hold[DEGRADE_BOUNDS],
+		   int64_t now);
+/* What to publish; 0: open. */
+uint32_t degrade_limit_of(const struct degrade_limiter *l, enum degrade_bound b);
+/* Has the datacenter room for one more request of this tier while so many are in flight
+ * (of all tiers and workers)? A lesser tier's room ends before a more important one's (P3);
+ * core_floor (basis points) of the limit is never the lesser tiers'. */
+bool degrade_room(const uint32_t limit[DEGRADE_BOUNDS], unsigned tier, uint16_t core_floor, uint32_t in_flight);
+
+/* ---- who is let in when that is too little: admit.c ---- */
+
+/* By tier, since the last look: requests that would be forwarded. */
+struct degrade_demand {
+	uint32_t asked[CONF_MAX_TIERS];
+	uint32_t cut[CONF_MAX_TIERS];    /* of them, outside the admitted share */
+	uint32_t turned[CONF_MAX_TIERS]; /* of them, inside it, but no datacenter had room, or one that rejects them */
+};
+
+/* Begins with zeroes. owned by: whoever declares it; plain data. */
+struct degrade_admission {
+	double admitted;               /* requests per second let in; 0: all */
+	double demand[CONF_MAX_TIERS]; /* requests per second, smoothed */
+	unsigned calm;                 /* windows in a row in which nobody was turned away */
+	struct degrade_demand seen;    /* the window under way */
+	int64_t from;
+	uint16_t share[CONF_MAX_TIERS]; /* the result, basis points; valid once fed */
+	uint16_t level;                 /* of what is asked for, what is not let in */
+};
+
+/* Feeds demand since the last call. Shares are filled from the first tier on, so at most
+ * one is neither 0 nor full, and no tier is cut while one that matters less is served.
+ * A tier that was not turned away is not cut on behalf of lesser ones. */
+void degrade_admit(struct degrade_admission *a, const struct degrade_demand *d, unsigned tiers, int64_t now);
 
 /* Is it safe to go from `now` to `then` (mode, words, any_datacenter)? Unsafe: a lesser
  * feature would be forwarded to more users than a more important one (P3), more so than

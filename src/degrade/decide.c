@@ -9,8 +9,9 @@
  *   refuse   -                       -                                       refuse, with the note
  *
  * The note is what the client, the log and the metric are told, so the last one
- * wins: each way that was reached was the better hope. Only the admission share is
- * never overwritten: whoever is outside of it should hear that, whatever else failed.
+ * wins: each way that was reached was the better hope. Only a share, the operator's or
+ * overload's, is never overwritten: whoever is outside of it, or found no room, should
+ * hear that, whatever else failed.
  */
 #include "firebreak/degrade.h"
 
@@ -60,7 +61,7 @@ struct note {
 
 static void note_take(struct note *note, enum degrade_why why, enum fault fault)
 {
-	if (note->fault != FAULT_SHARE_REFUSED)
+	if (note->fault != FAULT_SHARE_REFUSED && note->fault != FAULT_OVERLOADED)
 		*note = (struct note){ why, fault };
 }
 
@@ -74,19 +75,19 @@ static bool tried(const struct degrade_request *r, enum conf_way way)
 	return r->tried & (1u << way);
 }
 
-static bool admitted(const struct degrade_live *live, unsigned f, uint16_t cohort)
+static bool within(uint16_t share, uint16_t cohort)
 {
-	if (live->word[f] == DEGRADE_SHARE && cohort >= live->word_share[f])
-		return false;
-	return cohort < live->share[f] || live->share[f] >= DEGRADE_FULL;
+	return cohort < share || share >= DEGRADE_FULL;
 }
 
 static bool may_forward(const struct degrade_live *live, unsigned f, const struct degrade_request *r, struct note *note)
 {
 	if (live->word[f] == DEGRADE_STALE_ONLY) {
 		note_take(note, DEGRADE_WHY_OPERATOR, FAULT_FEATURE_OFF);
-	} else if (!admitted(live, f, r->cohort)) {
+	} else if (live->word[f] == DEGRADE_SHARE && !within(live->word_share[f], r->cohort)) {
 		note_take(note, DEGRADE_WHY_SHARE, FAULT_SHARE_REFUSED);
+	} else if (!within(live->share[f], r->cohort) || r->last_fault == FAULT_OVERLOADED) {
+		note_take(note, DEGRADE_WHY_OVERLOADED, FAULT_OVERLOADED);
 	} else if (r->can_forward && live->any_datacenter && !tried(r, CONF_FORWARD)) {
 		return true;
 	} else if (r->attempts || tried(r, CONF_FORWARD)) {

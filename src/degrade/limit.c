@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How many requests a datacenter may have under way. Nobody declares it: it is learned
+ * from how long answers take, as in congestion control (a gradient of latencies, as in
+ * Netflix' concurrency-limits and Envoy's adaptive concurrency), and from answers that
+ * say "overloaded" themselves.
+ *
+ *              some windows in a row too late            limit x fit + slack
+ *     ┌──────┐ ───────────────────────────▶ ┌─────────┐ ─────────┐
+ *     │ open │                              │ limited │ ◀────────┘
+ *     └──────┘ ◀─────────────────────────── └─────────┘ ─────────┐ trial: 1.5 x limit for a second;
+ *              nobody kept out for 10 s          ▲               │ no later answers? Then the wait
+ *                                                └───────────────┘ is not a queue of ours: it is usual now
+ *
+ *   fit    of one feature: the wait that is allowed (usual, and as much again or `wait`
+ *          more, whichever is more) / the wait that was seen. Of the datacenter: the
+ *          weighted median over its features, so that one feature whose database is slow,
+ *          or which answers 503 whatever comes, limits nothing; above 1 is fine.
+ *   usual  a mean learned while the datacenter is open and fine, slowly upwards, faster
+ *          downwards. Each feature has its own, so a change of the mix is no change.
+ *   bounds two limits are kept by the same rule: one for all tiers but the first, with a
+ *          short wait, and one for the first, which may wait longer (conf_overload).
+ *
+ * A limit grows only when it kept somebody out: an idle datacenter teaches nothing.
+ * The trial is what gradients lack otherwise: a backend that has become slower by itself
+ * is as slow with half of the requests, and a limiter that does not try would starve it.
+ *
+ * Not here: who is let in (admit.c), counting (exchange/load.c).
+ */
+#include "firebreak/degrade.h"
+
+#define MS  1000000LL
+#define SEC 1000000000LL
+
+#define WINDOW       (100 * MS)
+#define WINDOW_MOST  SEC
+#define ENOUGH       32  /* answers that make a window of the least length */
+#define FEW          8   /* a longest window with less says nothing */
+#define KNOWN        64  /* answers before a feature's usual wait is believed */
+#define RISE         (60 * (double)SEC)  /* time constants of `usual` */
+#define FALL         (5 * (double)SEC)
+#define REJECTED     0.05 /* share of rejects that counts */
+#define CUT          0.5  /* least factor of one window; of the first, which begins from a queue, FIRST_CUT */
+#define FIRST_CUT    0.1
+#define SLACK        8    /* a limit's part that a queue may have; at least SLACK_LEAST */
+#define SLACK_LEAST  4
+#define DRAINING     0.9  /* so much of what was in flight lately is left: it is getting better */
+#define LATELY       0.99 /* per window */
+#define WELL         1.25
+#define RELEASE      (10 * SEC)
+#define LIMIT_MOST   1e6
+#define TRIAL        1.5
+#define TRIAL_TIME   SEC
+#define TRIAL_LONGEST (10 * SEC)
+#define TRIAL_SETTLE (200 * MS)
+#define TRIAL_ENOUGH 400
+#define TRIAL_SLOW   (4 * SEC) /* then TRIAL_FEW answers have to do */
+#define TRIAL_FEW    40
+#define TRIAL_PAUSE  (5 * SEC)
+#define TRIAL_RARE   (60 * SEC)
+#define TRIAL_MORE   1.25 /* so many more have to be under way for the trial to say anything */
+#define SAME         0.9  /* and to wait as long as before, within noise, for the wait to be no queue */
+
+/* Windows in a row that make a limit. The first tier's waits whether keeping the others
+ * out is enough. */
+static const unsigned patience[DEGRADE_BOUNDS] = { [DEGRADE_LESSER] = 2, [DEGRADE_CORE] = 8 };
+
+/* One window, reduced. */
+struct view {
+	double fit[DEGRADE_BOUNDS];
+	double carried[DEGRADE_BOUNDS]; /* under way, if the answers came as fast and each took what is allowed */
+	double rejected, count;
+	int64_t wait;  /* mean, ns: what is let in now is heard of after this */
+	bool draining; /* what is late now was sent before: no reason for a limit */
+};
+
+static double least(double a, double b) { return a < b ? a : b; }
+static double most(double a, double b) { return a > b ? a : b; }
+
+/* ---- what was seen ---- */
+
+static void gather(struct degrade_limiter *l, const struct degrade_traffic *t)
+{
+	unsigned f, b;
+
+	for (f = 0; f < CONF_MAX_FEATURES; f++) {
+		l->seen.answers[f] += t->answers[f];
+		l->seen.rejects[f] += t->rejects[f];
+		l->seen.waited[f] += t->waited[f];
+	}
+	for (b = 0; b < DEGRADE_BOUNDS; b++)
+		l->seen.full[b] += t->full[b];
+	l->seen.in_flight = t->in_flight;
+	if (t->in_flight > l->peak)
+		l->peak = t->in_flight;
+}
+
+/* The smallest value at which half of the weight is reached; `otherwise` without any. */
+static double median(const double *value, const double *weight, unsigned n, double otherwise)
+{
+	double all = 0, below, best = otherwise;
+	unsigned i, k;
+	bool found = false;
+
+	for (i = 0; i < n; i++)
+		all += weight[i];
+	for (i = 0; i < n; i++) {
+		for (below = 0, k = 0; k < n; k++)
+			below += value[k] <= value[i] ? weight[k] : 0;
+		if (weight[i] > 0 && below * 2 >= all && (!found || value[i] < best)) {
+			best = value[i];
+			found = true;
+		}
+	}
+	return best;
+}
+
+static double allowed(double usual, uint32_t wait_ms)
+{
+	return usual + most(usual, (double)wait_ms * MS);
+}
+
+static struct view reduce(const struct degrade_limiter *l, const struct conf_overload *c, int64_t span)
+{
+	const uint32_t wait[DEGRADE_BOUNDS] = { c->wait_ms, c->core_wait_ms > c->wait_ms ? c->core_wait_ms : c->wait_ms };
+	double fit[CONF_MAX_FEATURES], judged[CONF_MAX_FEATURES], part[CONF_MAX_FEATURES], all[CONF_MAX_FEATURES];
+	double known = 0, answers = 0, waited = 0;
+	struct view v = { .draining = l->seen.in_flight < DRAINING * l->lately };
+	unsigned f, b;
+
+	for (f = 0; f < CONF_MAX_FEATURES; f++) {
+		double n = l->seen.answers[f];
+
+		all[f] = n + l->seen.rejects[f];
+		part[f] = all[f] > 0 ? l->seen.rejects[f] / all[f] : 0;
+		judged[f] = l->known[f] >= KNOWN ? n : 0;
+		known += judged[f];
+		answers += n;
+		waited += (double)l->seen.waited[f];
+		v.count += all[f];
+	}
+	v.wait = answers > 0 ? (int64_t)least(waited / answers, 5 * (double)SEC) : 0;
+	v.rejected = median(part, all, CONF_MAX_FEATURES, 0);
+	for (b = 0; b < DEGRADE_BOUNDS; b++) {
+		for (f = 0; f < CONF_MAX_FEATURES; f++) {
+			double may = allowed(l->usual[f], wait[b]) * judged[f];
+
+			fit[f] = judged[f] > 0 ? may / ((double)l->seen.waited[f] + 1) : 1;
+			v.carried[b] += span > 0 ? may / (double)span : 0;
+		}
+		v.fit[b] = known * 2 >= answers ? median(fit, judged, CONF_MAX_FEATURES, 1) : 1;
+	}
+	return v;
+}
+
+/* ---- what is usual ---- */
+
+static void learn(struct degrade_limiter *l, int64_t span, bool rising)
+{
+	unsigned f;
+
+	for (f = 0; f < CONF_MAX_FEATURES; f++) {
+		double n = l->seen.answers[f], mean, weight;
+
+		if (n <= 0)
+			continue;
+		mean = (double)l->seen.waited[f] / n;
+		if (l->known[f] < KNOWN) { /* their plain mean */
+			l->usual[f] += (mean - l->usual[f]) * n / (l->known[f] + n);
+		} else if (rising || mean < l->usual[f]) {
+			weight = least(1, n / ENOUGH) * least(1, (double)span / (mean < l->usual[f] ? FALL : RISE));
+			l->usual[f] += (mean - l->usual[f]) * weight;
+		}
+		l->known[f] = (uint32_t)least(l->known[f] + n, 1e9);
+	}
+}
+
+/* ---- one limit ---- */
+
+static void step(struct degrade_bounded *b, const struct view *v, enum degrade_bound which, const struct degrade_limiter *l, bool hold,
+		 int64_t now)
+{
+	double fit = least(v->fit[which], v->rejected >= REJECTED ? 1 - v->rejected : 1), base = b->limit, to;
+	bool used = l->seen.full[which];
+
+	if (!b->limit) {
+		b->late = fit >= 1 ? 0 : b->late + !v->draining;
+		if (b->late >= patience[which] || (which == DEGRADE_LESSER && b->late && fit < CUT))
+			*b = (struct degrade_bounded){ .limit = most(DEGRADE_LIMIT_LEAST, most(v->carried[which], l->peak * most(FIRST_CUT, fit))),
+						      .used = now, .cut = now + v->wait };
+		return;
+	}
+	fit = most(CUT, fit);
+	if (used || hold || fit < 1)
+		b->used = now;
+	if (now - b->used >= RELEASE) {
+		*b = (struct degrade_bounded){ 0 };
+		return;
+	}
+	if (fit < 1 && now < b->cut)
+		return; /* what the last cut did is not seen yet */
+	if (fit < 1) /* a limit far above what is under way limits nothing */
+		base = least(base, 2 * (double)l->peak);
+	to = base * fit + most(SLACK_LEAST, base / SLACK);
+	if (fit < 1 && v->rejected < REJECTED)
+		to = most(to, least(base, v->carried[which]));
+	if (to < b->limit)
+		b->cut = now + v->wait;
+	if (to > b->limit && (!used || b->limit > 2 * (double)l->peak))
+		return;
+	/* Down at once; up by half where it is nearly too late, so that a lucky window is no reason to jump. */
+	if (to > b->limit && v->fit[which] < WELL)
+		to = (to + b->limit) / 2;
+	b->limit = most(DEGRADE_LIMIT_LEAST, least(LIMIT_MOST, to));
+}
+
+/* ---- the trial ---- */
+
+static void measure_anew(struct degrade_trial *t, int64_t now)
+{
+	t->from = now;
+	t->answers = t->fit = t->waited = 0;
+	t->used = false;
+}
+
+static void measure(struct degrade_limiter *l, const struct view *v)
+{
+	struct degrade_trial *t = &l->trial;
+	unsigned f;
+
+	t->fit += v->fit[DEGRADE_LESSER] * v->count;
+	t->answers += v->count;
+	for (f = 0; f < CONF_MAX_FEATURES; f++)
+		t->waited += (double)l->seen.waited[f];
+	t->used |= l->seen.full[DEGRADE_LESSER] || l->seen.full[DEGRADE_CORE];
+}
+
+static void trial_end(struct degrade_limiter *l, bool same, int64_t now)
+{
+	struct degrade_trial *t = &l->trial;
+	unsigned f, b;
+
+	for (f = 0; same && f < CONF_MAX_FEATURES; f++) {
+		double n = l->seen.answers[f], mean = n > 0 ? (double)l->seen.waited[f] / n : 0;
+
+		l->usual[f] = most(l->usual[f], mean);
+	}
+	for (b = 0; same && b < DEGRADE_BOUNDS; b++)
+		l->bound[b].limit = least(LIMIT_MOST, t->limit[b]);
+	t->on = false;
+	t->pause = same ? TRIAL_PAUSE : t->pause * 2 < TRIAL_RARE ? t->pause * 2 : TRIAL_RARE;
+	t->next = now + t->pause;
+	measure_anew(t, now);
+}
+
+/* Returns true while the limits have to stay as they are. The time before a trial and
+ * the trial are measured alike, over as many answers. */
+static bool trial(struct degrade_limiter *l, const struct view *v, bool held, int64_t now)
+{
+	struct degrade_trial *t = &l->trial;
+	int64_t span = now - t->from;
+	double fit, flight;
+	unsigned b;
+
+	if (!(l->bound[DEGRADE_LESSER].limit > 0) && !(l->bound[DEGRADE_CORE].limit > 0)) {
+		*t = (struct degrade_trial){ .pause = TRIAL_PAUSE, .next = now + TRIAL_PAUSE, .from = now };
+		return false;
+	}
+	if (t->on && (v->rejected >= REJECTED || now - t->began > TRIAL_LONGEST)) {
+		trial_end(l, false, now);
+		return true;
+	}
+	if (!t->on || now - t->began >= TRIAL_SETTLE)
+		measure(l, v);
+	if (span < TRIAL_TIME || t->answers < (span < TRIAL_SLOW ? TRIAL_ENOUGH : TRIAL_FEW))
+		return t->on;
+	fit = t->fit / t->answers;
+	flight = t->waited / (double)span;
+	if (t->on && (flight >= TRIAL_MORE * t->flight_before || (!t->used && !held))) {
+		trial_end(l, fit >= SAME * t->fit_before, now);
+		return true;
+	}
+	if (!t->on && now >= t->next && t->used && fit < 1) {
+		t->on = true;
+		t->began = now;
+		/* What is under way may be more than the limit, if it is the first tier's: the
+		 * others are let in beside it. */
+		for (b = 0; b < DEGRADE_BOUNDS; b++)
+			t->limit[b] = l->bound[b].limit > 0 ? TRIAL * most(l->bound[b].limit, 2 * flight) : 0;
+		t->fit_before = fit;
+		t->flight_before = flight;
+	}
+	measure_anew(t, now);
+	return t->on;
+}
+
+/* ---- the door ---- */
+
+void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, const struct degrade_traffic *t, const bool hold[DEGRADE_BOUNDS], int64_t now)
+{
+	struct view v;
+	int64_t span;
+	unsigned b;
+
+	if (!c->wait_ms) {
+		*l = (struct degrade_limiter){ 0 };
+		return;
+	}
+	if (!l->from)
+		l->from = now;
+	gather(l, t);
+	span = now - l->from;
+	v = reduce(l, c, span);
+	if (span < WINDOW || (v.count < ENOUGH && span < WINDOW_MOST))
+		return;
+	if (v.count < FEW) { /* too little to judge by */
+		v = (struct view){ .fit = { 1, 1 } };
+	}
+	l->rejecting = v.rejected >= REJECTED;
+	if (!trial(l, &v, hold[DEGRADE_LESSER], now)) {
+		for (b = 0; b < DEGRADE_BOUNDS; b++)
+			step(&l->bound[b], &v, (enum degrade_bound)b, l, hold[b], now);
+		learn(l, span, !l->bound[DEGRADE_LESSER].limit && !l->bound[DEGRADE_CORE].limit && v.fit[DEGRADE_LESSER] >= 1);
+	}
+	l->lately = most(l->seen.in_flight, l->lately * LATELY);
+	l->seen = (struct degrade_traffic){ 0 };
+	l->peak = t->in_flight;
+	l->from = now;
+}
+
+uint32_t degrade_limit_of(const struct degrade_limiter *l, enum degrade_bound b)
+{
+	return (uint32_t)(l->trial.on ? l->trial.limit[b] : l->bound[b].limit);
+}
+
+bool degrade_room(const uint32_t limit[DEGRADE_BOUNDS], unsigned tier, uint16_t core_floor, uint32_t in_flight)
+{
+	uint64_t lesser;
+
+	if (limit[DEGRADE_CORE] && in_flight >= limit[DEGRADE_CORE])
+		return false;
+	if (!tier || !limit[DEGRADE_LESSER])
+		return true;
+	/* The second tier has what the floor leaves, each further one a tenth less. */
+	lesser = (uint64_t)limit[DEGRADE_LESSER] * (DEGRADE_FULL - core_floor) / DEGRADE_FULL;
+	return in_flight < lesser * (11 - (tier < 10 ? tier : 10)) / 10;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A datacenter in a queueing simulation, behind the limiter and the admission: servers
+ * with one queue, arrivals of several features at random, virtual time.
+ */
+#ifndef TESTS_DATACENTER_SIM_H
+#define TESTS_DATACENTER_SIM_H
+
+#include "firebreak/degrade.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cases.h"
+
+#define SIM_MS      1000000.0
+#define SIM_SEC     1e9
+#define SIM_SERVERS 512
+#define SIM_FLIGHT  65536
+#define SIM_TIERS   3
+
+struct sim_feature {
+	unsigned tier;
+	double rate;      /* arrivals per second */
+	double service;   /* ns at a server */
+	double elsewhere; /* ns that no server of ours is needed for: a database, another service */
+	double slow_part, slow; /* this part of them has `slow` ns of `elsewhere` instead */
+	bool broken;      /* answers 503 at once */
+	uint64_t users;   /* cohorts drawn from so many users */
+};
+
+struct sim_job {
+	double end, began;
+	unsigned feature;
+	bool rejected;
+};
+
+struct sim {
+	struct sim_feature feature[CONF_MAX_FEATURES];
+	unsigned features, servers;
+	double queue_most; /* ns a request would wait before it is rejected; 0: no end to it */
+	double patience;   /* ns after which the client has gone; 0: never */
+	bool admission;
+	struct conf_overload conf;
+
+	struct degrade_limiter limiter;
+	struct degrade_admission admit;
+	struct degrade_traffic traffic;
+	struct degrade_demand demand;
+	double now, tick, next[CONF_MAX_FEATURES], free_at[SIM_SERVERS];
+	struct sim_job flight[SIM_FLIGHT]; /* heap by end */
+	unsigned in_flight;
+	uint64_t seed;
+	/* counted since sim_count_anew */
+	double counted_from, wait_sum;
+	uint64_t asked[SIM_TIERS], good[SIM_TIERS], refused[SIM_TIERS], answers;
+	uint64_t refused_under_lesser; /* of the first tier, by share while a lesser one has a share */
+};
+
+static inline double sim_random(struct sim *s)
+{
+	return ((double)cases_below(&s->seed, 1u << 30) + 0.5) / (1u << 30);
+}
+
+static inline double sim_gap(struct sim *s, unsigned f)
+{
+	return s->feature[f].rate > 0 ? -log(sim_random(s)) * SIM_SEC / s->feature[f].rate : 1e18;
+}
+
+static inline void sim_init(struct sim *s, unsigned servers, uint64_t seed)
+{
+	memset(s, 0, sizeof(*s));
+	s->servers = servers;
+	s->seed = seed;
+	s->now = s->tick = SIM_SEC;
+	s->conf = (struct conf_overload){ .wait_ms = 20, .core_wait_ms = 250, .core_floor = 2000 };
+}
+
+static inline struct sim_feature *sim_feature(struct sim *s, unsigned tier, double rate, double service_ms)
+{
+	struct sim_feature *f = &s->feature[s->features++];
+
+	*f = (struct sim_feature){ .tier = tier, .rate = rate, .service = service_ms * SIM_MS, .users = 500 };
+	s->next[s->features - 1] = s->now + sim_gap(s, s->features - 1);
+	return f;
+}
+
+static inline void sim_count_anew(struct sim *s)
+{
+	memset(s->asked, 0, sizeof(s->asked));
+	memset(s->good, 0, sizeof(s->good));
+	memset(s->refused, 0, sizeof(s->refused));
+	s->answers = s->refused_under_lesser = 0;
+	s->wait_sum = 0;
+	s->counted_from = s->now;
+}
+
+/* New rates begin now. */
+static inline void sim_rates(struct sim *s, double times)
+{
+	unsigned f;
+
+	for (f = 0; f < s->features; f++) {
+		s->feature[f].rate *= times;
+		s->next[f] = s->now + sim_gap(s, f);
+	}
+}
+
+static inline void sim_push(struct sim *s, struct sim_job j)
+{
+	unsigned i = s->in_flight++, up;
+
+	for (; i && s->flight[up = (i - 1) / 2].end > j.end; i = up)
+		s->flight[i] = s->flight[up];
+	s->flight[i] = j;
+}
+
+static inline struct sim_job sim_pop(struct sim *s)
+{
+	struct sim_job top = s->flight[0], last = s->flight[--s->in_flight];
+	unsigned i = 0, k;
+
+	while ((k = 2 * i + 1) < s->in_flight) {
+		if (k + 1 < s->in_flight && s->flight[k + 1].end < s->flight[k].end)
+			k++;
+		if (s->flight[k].end >= last.end)
+			break;
+		s->flight[i] = s->flight[k];
+		i = k;
+	}
+	s->flight[i] = last;
+	return top;
+}
+
+/* A client without patience has gone before the answer; the servers work for it all the same. */
+static inline void sim_finish(struct sim *s, struct sim_job j)
+{
+	double waited = j.end - j.began;
+
+	if (j.rejected) {
+		s->traffic.rejects[j.feature]++;
+		return;
+	}
+	s->traffic.answers[j.feature]++;
+	s->traffic.waited[j.feature] += (uint64_t)waited;
+	s->answers++;
+	s->wait_sum += waited;
+	if (!s->patience || waited <= s->patience)
+		s->good[s->feature[j.feature].tier]++;
+}
+
+static inline void sim_serve(struct sim *s, unsigned f)
+{
+	const struct sim_feature *kind = &s->feature[f];
+	double start, other = sim_random(s) < kind->slow_part ? kind->slow : kind->elsewhere;
+	unsigned i, at = 0;
+
+	for (i = 1; i < s->servers; i++)
+		if (s->free_at[i] < s->free_at[at])
+			at = i;
+	start = s->free_at[at] > s->now ? s->free_at[at] : s->now;
+	if (kind->broken || (s->queue_most > 0 && start - s->now > s->queue_most)) {
+		sim_push(s, (struct sim_job){ s->now + 0.1 * SIM_MS, s->now, f, true });
+		return;
+	}
+	s->free_at[at] = start + kind->service;
+	sim_push(s, (struct sim_job){ s->free_at[at] + other, s->now, f, false });
+}
+
+static inline void sim_arrive(struct sim *s, unsigned f)
+{
+	const struct sim_feature *kind = &s->feature[f];
+	uint32_t limit[DEGRADE_BOUNDS] = { degrade_limit_of(&s->limiter, DEGRADE_LESSER), degrade_limit_of(&s->limiter, DEGRADE_CORE) };
+	uint64_t user = cases_below(&s->seed, (uint32_t)kind->users);
+	uint16_t cohort = (uint16_t)(user * DEGRADE_FULL / kind->users);
+	unsigned t = kind->tier, k;
+
+	s->asked[t]++;
+	s->demand.asked[t]++;
+	s->next[f] = s->now + sim_gap(s, f);
+	if (s->admit.admitted > 0 && cohort >= s->admit.share[t]) {
+		s->demand.cut[t]++;
+		s->refused[t]++;
+		for (k = t + 1; k < SIM_TIERS; k++)
+			s->refused_under_lesser += s->admit.share[k] > 0;
+	} else if (!degrade_room(limit, t, s->conf.core_floor, s->in_flight)) {
+		s->traffic.full[t ? DEGRADE_LESSER : DEGRADE_CORE]++;
+		s->demand.turned[t]++;
+		s->refused[t]++;
+	} else if (s->in_flight < SIM_FLIGHT) {
+		sim_serve(s, f);
+	}
+}
+
+static inline void sim_tick(struct sim *s)
+{
+	bool hold[DEGRADE_BOUNDS] = { s->admit.level > 0, s->admit.level > 0 && s->admit.share[0] < DEGRADE_FULL };
+	unsigned f;
+
+	s->traffic.in_flight = s->in_flight;
+	degrade_limit(&s->limiter, &s->conf, &s->traffic, hold, (int64_t)s->now);
+	for (f = 0; s->limiter.rejecting && f < s->features; f++)
+		s->demand.turned[s->feature[f].tier] += s->traffic.rejects[f];
+	for (f = 0; f < SIM_TIERS; f++)
+		if (s->demand.turned[f] > s->demand.asked[f] - s->demand.cut[f])
+			s->demand.turned[f] = s->demand.asked[f] - s->demand.cut[f];
+	if (s->admission)
+		degrade_admit(&s->admit, &s->demand, SIM_TIERS, (int64_t)s->now);
+	memset(&s->traffic, 0, sizeof(s->traffic));
+	memset(&s->demand, 0, sizeof(s->demand));
+	s->tick += 100 * SIM_MS;
+}
+
+static inline void sim_run(struct sim *s, double seconds)
+{
+	double until = s->now + seconds * SIM_SEC, end;
+	unsigned f, first;
+
+	for (;;) {
+		for (first = 0, f = 1; f < s->features; f++)
+			if (s->next[f] < s->next[first])
+				first = f;
+		end = s->in_flight ? s->flight[0].end : 1e18;
+		s->now = fmin(fmin(s->next[first], end), s->tick);
+		if (s->now >= until) {
+			s->now = until;
+			return;
+		}
+		if (s->now == s->tick)
+			sim_tick(s);
+		else if (s->now == end)
+			sim_finish(s, sim_pop(s));
+		else
+			sim_arrive(s, first);
+	}
+}
+
+static inline double sim_goodput(const struct sim *s)
+{
+	return (double)(s->good[0] + s->good[1] + s->good[2]) * SIM_SEC / (s->now - s->counted_from);
+}
+
+static inline double sim_served(const struct sim *s, unsigned tier)
+{
+	return s->asked[tier] ? 1 - (double)s->refused[tier] / (double)s->asked[tier] : 1;
+}
+
+#endif
