@@ -48,6 +48,17 @@ struct board_fence {
 	_Atomic uint64_t version; /* the backend's number for the write; 0: none */
 };
 
+/* What a worker sees of overload: running totals like the evidence, and how many requests
+ * it has under way now. Indices are of generation `generation`. */
+struct board_load {
+	_Atomic uint32_t in_flight[CONF_MAX_DATACENTERS];
+	uint64_t full[CONF_MAX_DATACENTERS][DEGRADE_BOUNDS]; /* requests that found it full */
+	uint64_t asked[CONF_MAX_TIERS], cut[CONF_MAX_TIERS], turned[CONF_MAX_TIERS]; /* struct degrade_demand */
+	struct board_answers {
+		uint64_t answers, rejects, waited; /* struct degrade_traffic */
+	} of[CONF_MAX_DATACENTERS][CONF_MAX_FEATURES];
+};
+
 struct board_worker {
 	_Atomic int32_t pid;          /* written by the supervisor; 0: none */
 	_Atomic uint64_t heartbeat;   /* loop turns; written by the worker */
@@ -60,6 +71,7 @@ struct board_worker {
 	_Atomic uint64_t away_until;  /* monotonic ms: until then a fence stands that is not at its user's home */
 	_Atomic uint64_t reached[CONF_MAX_DATACENTERS]; /* greatest version in a datacenter's answers to reads */
 	struct board_fence fence[BOARD_FENCE_SETS][BOARD_FENCE_WAYS];
+	struct board_load load;
 	struct tm_worker tm;
 };
 

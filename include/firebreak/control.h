@@ -59,6 +59,8 @@ const struct dc_health *ctl_health(const struct ctl *c, unsigned endpoint);
 int64_t ctl_started(const struct ctl *c);    /* wall ns */
 int64_t ctl_mode_since(const struct ctl *c); /* wall ns */
 uint16_t ctl_reachable(const struct ctl *c); /* usable capacity, basis points */
+/* Requests that wait for this datacenter's answer, of all workers, as of the last tick. */
+uint32_t ctl_in_flight(const struct ctl *c, unsigned datacenter);
 bool ctl_draining(const struct ctl *c);
 /* What the judge of outliers thinks. */
 const struct dc_outliers *ctl_outliers(const struct ctl *c);

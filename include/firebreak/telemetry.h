@@ -54,6 +54,7 @@ struct tm_worker {
 	uint64_t scalar[TM_SCALARS];
 	uint64_t fault[FAULT_COUNT];
 	uint64_t exchange[CONF_MAX_FEATURES][TM_OUTCOMES_COUNT][CONF_MAX_DATACENTERS + 1];
+	uint64_t shed[CONF_MAX_TIERS]; /* requests not forwarded because of overload */
 	struct tm_hist latency[CONF_MAX_FEATURES]; /* request head to last byte of the answer */
 };
 static inline void tm_add(struct tm_worker *t, enum tm_scalar s, uint64_t n) { t->scalar[s] += n; }
@@ -64,11 +65,11 @@ void tm_merge(struct tm_worker *into, const struct tm_worker *from);
 /* A new process takes over the block of one that died: counters go on (a counter
  * that falls looks like a restart of the service), gauges begin at 0. */
 void tm_restart(struct tm_worker *t);
-/* Nobody knows any more whose counts per feature and datacenter these are: they go,
+/* Nobody knows any more whose counts per feature, tier and datacenter these are: they go,
  * since counts under a wrong name would be worse than none. */
 void tm_forget_names(struct tm_worker *t);
-/* The configuration was swapped: moves what is counted per feature and datacenter
- * to the places these names have now; what has no place any more is dropped. */
+/* The configuration was swapped: moves what is counted per feature, tier and
+ * datacenter to the places these names have now; what has no place any more is dropped. */
 void tm_remap(struct tm_worker *t, const struct conf *from, const struct conf *to);
 
 /* Prometheus text exposition format 0.0.4: HELP and TYPE for all, no user ids in

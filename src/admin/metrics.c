@@ -127,6 +127,36 @@ static void print_shares(FILE *out, const struct admin *a)
 	}
 }
 
+static void print_datacenter_gauge(FILE *out, const struct conf *c, const char *name, const char *help, const uint32_t value[CONF_MAX_DATACENTERS])
+{
+	size_t i;
+
+	head(out, name, help);
+	for (i = 0; i < c->datacenters; i++) {
+		fprintf(out, "%s{datacenter=\"", name);
+		tm_render_label(out, c->datacenter[i].name);
+		fprintf(out, "\"} %" PRIu32 "\n", value[i]);
+	}
+}
+
+static void print_overload(FILE *out, const struct admin *a)
+{
+	const struct conf *c = ctl_conf(a->ctl);
+	const struct degrade_live *live = &ctl_live(a->ctl)->degrade;
+	uint32_t in_flight[CONF_MAX_DATACENTERS], limit[CONF_MAX_DATACENTERS], core[CONF_MAX_DATACENTERS];
+	unsigned d;
+
+	for (d = 0; d < c->datacenters; d++) {
+		in_flight[d] = ctl_in_flight(a->ctl, d);
+		limit[d] = live->limit[d][DEGRADE_LESSER];
+		core[d] = live->limit[d][DEGRADE_CORE];
+	}
+	print_datacenter_gauge(out, c, "firebreak_datacenter_in_flight", "Requests that wait for a datacenter's answer.", in_flight);
+	print_datacenter_gauge(out, c, "firebreak_datacenter_limit", "How many may, for lesser tiers to be let in; 0 is no limit.", limit);
+	print_datacenter_gauge(out, c, "firebreak_datacenter_core_limit", "The same for the first tier.", core);
+	gauge(out, "firebreak_overload_ratio", "Part of what is asked for that is not let in.", live->overload / (double)DEGRADE_FULL);
+}
+
 static void print_process(FILE *out, const struct admin *a)
 {
 	unsigned i, alive = 0;
@@ -154,5 +184,6 @@ void metrics_print(FILE *out, const struct admin *a)
 	print_mode(out, a);
 	print_endpoints(out, a);
 	print_shares(out, a);
+	print_overload(out, a);
 	print_process(out, a);
 }

@@ -59,6 +59,20 @@ static json_t *tier_shares(const struct conf *c, const uint16_t share[CONF_MAX_T
 	return all;
 }
 
+static json_t *limit(uint32_t n)
+{
+	return n ? json_integer(n) : json_null();
+}
+
+/* Requests under way, and how many may be: null is open. */
+static json_t *load(const struct admin *a, unsigned d)
+{
+	const uint32_t *l = ctl_live(a->ctl)->degrade.limit[d];
+
+	return json_pack("{sI so so}", "in_flight", (json_int_t)ctl_in_flight(a->ctl, d), "limit", limit(l[DEGRADE_LESSER]), "core_limit",
+			 limit(l[DEGRADE_CORE]));
+}
+
 static json_t *datacenter(const struct admin *a, unsigned d)
 {
 	const struct conf *c = ctl_conf(a->ctl);
@@ -71,11 +85,11 @@ static json_t *datacenter(const struct admin *a, unsigned d)
 
 	for (e = 0; e < dc->endpoints; e++)
 		json_array_append_new(endpoints, endpoint(a, dc->first_endpoint + e));
-	return json_pack("{ss ss ss sf so so so sb si sf si si so}", "name", dc->name, "state", dc_state_word((enum dc_state)m->state), "why",
+	return json_pack("{ss ss ss sf so so so sb si sf si si so so}", "name", dc->name, "state", dc_state_word((enum dc_state)m->state), "why",
 			 dc_why_word((enum dc_why)m->why), "since_s", (double)(clock_now() - m->since) / CLOCK_SEC, "next",
 			 coming(m, dc, drain), "share", json_share(live->dc.share[d]), "tier_shares", tier_shares(c, live->dc.tier_share[d]),
 			 "drain", drain != NULL, "flaps", (int)m->flaps, "hold_s", (double)dc_machine_hold(m, dc) / CLOCK_SEC, "capacity",
-			 (int)dc->capacity, "weight", (int)dc->weight, "endpoints", endpoints);
+			 (int)dc->capacity, "weight", (int)dc->weight, "load", load(a, d), "endpoints", endpoints);
 }
 
 json_t *status_datacenters(const struct admin *a)
@@ -182,6 +196,26 @@ json_t *status_overrides(const struct admin *a)
 	return all;
 }
 
+/* What is kept out because the datacenters carry no more, by tier. */
+static json_t *overload(const struct admin *a)
+{
+	const struct conf *c = ctl_conf(a->ctl);
+	const struct degrade_live *live = &ctl_live(a->ctl)->degrade;
+	struct tm_worker *sum = metrics_sum(a);
+	json_t *all = sum ? json_array() : NULL;
+	unsigned t, f;
+
+	for (t = 0; all && t < c->tiers; t++) {
+		for (f = 0; f + 1 < c->features && c->feature[f].tier != t; f++)
+			;
+		json_array_append_new(all, json_pack("{ss so sI}", "tier", c->tier[t], "share",
+						     json_share(c->feature[f].tier == t ? live->share[f] : DEGRADE_FULL), "shed",
+						     (json_int_t)sum->shed[t]));
+	}
+	free(sum);
+	return json_pack("{so so}", "level", json_share(live->overload), "tiers", all);
+}
+
 static json_t *workers(const struct admin *a)
 {
 	struct board *b = ctl_board(a->ctl);
@@ -206,12 +240,14 @@ json_t *status_all(const struct admin *a)
 	const char *why;
 	bool ready = status_ready(a, &why);
 
-	return json_pack("{ss ss* sI sI sf sb ss sb ss so sb so ss so so so so}", "version", FIREBREAK_VERSION, "node", c->node, "generation",
+	return json_pack("{ss ss* sI sI sf sb ss sb ss so sb so ss so so so so so}", "version", FIREBREAK_VERSION, "node", c->node, "generation",
 			 (json_int_t)c->generation, "live_version", (json_int_t)live->version, "uptime_s",
 			 (double)(clock_wall() - ctl_started(a->ctl)) / CLOCK_SEC, "ready", ready, "ready_why", why, "draining",
 			 ctl_draining(a->ctl), "mode", c->mode[live->degrade.mode].name, "mode_since", json_time(ctl_mode_since(a->ctl)),
 			 "mode_forced", live->degrade.mode_forced, "reachable", json_share(ctl_reachable(a->ctl)), "spread",
-			 dc_spread_word((enum dc_spread)live->dc.spread), "datacenters", status_datacenters(a), "features", status_features(a), "workers", workers(a), "overrides", status_overrides(a));
+			 dc_spread_word((enum dc_spread)live->dc.spread), "overload", overload(a),
+			 "datacenters", status_datacenters(a), "features", status_features(a), "workers", workers(a), "overrides",
+			 status_overrides(a));
 }
 
 /* The best that could happen to a read of a core feature now: the decision itself is

@@ -44,6 +44,7 @@ static void take_over(struct ctl *c)
 		return;
 	for (i = 0; i < c->conf->endpoints; i++)
 		known(c, i, &last.dc, i);
+	ctl_overload_take_over(c, &last.degrade);
 	if (!last.degrade.mode_forced && last.degrade.mode < c->conf->modes)
 		c->controller.mode = last.degrade.mode;
 }
@@ -124,6 +125,7 @@ void ctl_tick(struct ctl *c)
 	ctl_pulse(c);
 	ctl_overrides_tick(c);
 	ctl_spread_tick(c);
+	ctl_overload_tick(c);
 	ctl_publish(c, false);
 	tm_add(board_control_tm(c->board), TM_TURNS, 1);
 	tm_add(board_control_tm(c->board), TM_LOG_DROPPED, log_dropped());
@@ -196,6 +198,7 @@ void ctl_configure(struct ctl *c, const struct conf *next)
 	c->probe = probe;
 	carry_over(c, old, next);
 	ctl_machines(c, c->live.machine);
+	ctl_overload_carry_over(c, old, next);
 	degrade_compile(next, &c->plan, NULL, NULL);
 	if (c->controller.mode >= next->modes)
 		c->controller.mode = (uint8_t)(next->modes - 1);
@@ -355,6 +358,11 @@ int64_t ctl_mode_since(const struct ctl *c)
 uint16_t ctl_reachable(const struct ctl *c)
 {
 	return c->reachable;
+}
+
+uint32_t ctl_in_flight(const struct ctl *c, unsigned datacenter)
+{
+	return c->overload.traffic[datacenter].in_flight;
 }
 
 bool ctl_draining(const struct ctl *c)

@@ -6,6 +6,7 @@
  *   operate.c    overrides set, cleared, ended; kept and audited
  *   publish.c    every tick: health > capacity > mode > board
  *   spread.c     outliers, and checks that nobody believes
+ *   overload.c   every tick: how much the datacenters take, who is let in
  */
 #ifndef CONTROL_CTL_H
 #define CONTROL_CTL_H
@@ -31,6 +32,22 @@ struct ctl_pulse {
 	int64_t moved; /* monotonic ns */
 };
 
+/* A worker's totals at the last look. */
+struct overload_seen {
+	uint64_t generation;
+	int32_t pid;
+	struct board_load load;
+};
+
+struct overload {
+	struct degrade_limiter limiter[CONF_MAX_DATACENTERS];
+	struct degrade_admission admission;
+	struct degrade_traffic traffic[CONF_MAX_DATACENTERS]; /* of the last tick */
+	struct degrade_demand demand;
+	struct overload_seen seen[CONF_MAX_WORKERS];
+	bool limited[CONF_MAX_DATACENTERS], shedding; /* as last logged */
+};
+
 /* owned by: ctl_run (or a test); freed by ctl_destroy. */
 struct ctl {
 	struct board *board;
@@ -54,6 +71,7 @@ struct ctl {
 	bool mode_forced;
 	struct ctl_prior prior[CONF_MAX_ENDPOINTS];
 	struct ctl_pulse pulse[CONF_MAX_WORKERS];
+	struct overload overload;
 	bool draining;
 	int64_t drain_until; /* monotonic ns */
 
@@ -91,6 +109,13 @@ void ctl_spread_tick(struct ctl *c);
 void ctl_spread_apply(const struct ctl *c, struct dc_live *live, const bool drained[CONF_MAX_DATACENTERS]);
 /* What the one that died had taken away. */
 void ctl_spread_from(struct ctl *c, unsigned endpoint, uint16_t away);
+
+/* overload.c */
+void ctl_overload_tick(struct ctl *c);
+/* Limits and shares into live. */
+void ctl_overload_apply(const struct ctl *c, struct degrade_live *live);
+void ctl_overload_take_over(struct ctl *c, const struct degrade_live *last);
+void ctl_overload_carry_over(struct ctl *c, const struct conf *old, const struct conf *next);
 
 /* operate.c */
 void ctl_overrides_open(struct ctl *c);

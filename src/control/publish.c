@@ -148,6 +148,7 @@ uint16_t ctl_foresee(const struct ctl *c, const struct overrides *all, struct bo
 
 	*live = c->live;
 	overrides_apply(all, c->conf, c->controller.mode, clock_wall(), &live->degrade, drain_left);
+	ctl_overload_apply(c, &live->degrade);
 	for (d = 0; d < c->conf->datacenters; d++)
 		if (drain_left[d] >= 0)
 			live->dc.datacenter_state[d] = DC_DRAINED;
@@ -189,6 +190,7 @@ void ctl_publish(struct ctl *c, bool always)
 	memcpy(next.machine, c->live.machine, sizeof(next.machine));
 	endpoint_states(c, &next);
 	overrides_apply(&c->overrides, c->conf, c->controller.mode, clock_wall(), &next.degrade, drain_left);
+	ctl_overload_apply(c, &next.degrade);
 	for (d = 0; d < CONF_MAX_DATACENTERS; d++)
 		drained[d] = drain_left[d] >= 0;
 	ctl_spread_apply(c, &next.dc, drained);

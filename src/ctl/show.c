@@ -137,6 +137,27 @@ static void show_datacenters(const json_t *all)
 	}
 }
 
+/* Only while there is something to say. */
+static void show_overload(const json_t *s)
+{
+	const json_t *overload = json_object_get(s, "overload"), *one, *load;
+	size_t i;
+
+	json_array_foreach(json_object_get(s, "datacenters"), i, one) {
+		load = json_object_get(one, "load");
+		if (number(load, "limit") > 0 || number(load, "core_limit") > 0)
+			printf("\n%s has %.0f requests under way; limits: %.0f for lesser tiers, %.0f for the first (0: none)", text(one, "name"),
+			       number(load, "in_flight"), number(load, "limit"), number(load, "core_limit"));
+	}
+	if (number(overload, "level") > 0) {
+		printf("\noverload: %.0f%% of what is asked for is not let in;", number(overload, "level") * 100);
+		json_array_foreach(json_object_get(overload, "tiers"), i, one)
+			printf(" %s gets %.0f%%", text(one, "tier"), number(one, "share") * 100);
+	}
+	if (number(overload, "level") > 0)
+		putchar('\n');
+}
+
 static const char *now(const json_t *f, char out[32])
 {
 	const char *word = text(f, "override");
@@ -204,6 +225,7 @@ void show_status(const json_t *status)
 {
 	show_head(status);
 	show_datacenters(json_object_get(status, "datacenters"));
+	show_overload(status);
 	show_features(json_object_get(status, "features"));
 	show_workers(status);
 	show_overrides(json_object_get(status, "overrides"));

@@ -73,6 +73,8 @@ enum fault attempt_start(struct xchg *x)
 {
 	bool whole = x->down->remote_end && !x->down->trailers && !x->down->received;
 	enum fault why = FAULT_NONE;
+	struct dc_want want;
+	uint64_t full;
 	int endpoint = -1;
 
 	if (!x->want.hash) {
@@ -87,7 +89,11 @@ enum fault attempt_start(struct xchg *x)
 		x->endpoint = -1;
 	}
 	fence_follow(x);
-	x->up = dc_pool_request(x->w->pool, &x->want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
+	want = x->want;
+	want.tried |= full = load_full(x);
+	x->up = dc_pool_request(x->w->pool, &want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
+	if (endpoint < 0 && full)
+		return FAULT_OVERLOADED; /* no try was made */
 	x->ask.attempts++;
 	if (endpoint >= 0) {
 		x->endpoint = endpoint;
@@ -98,6 +104,7 @@ enum fault attempt_start(struct xchg *x)
 	x->attempting = true;
 	x->attempt_number = x->ask.attempts;
 	x->attempts_open++;
+	load_begin(x);
 	x->attempt_at = clock_now();
 	x->head_at = 0;
 	x->interims = 0;
@@ -122,17 +129,19 @@ bool attempt_again(struct xchg *x, enum fault fault)
 	const struct conf_retry *r = &x->snap->conf->retry;
 	enum fault_retry kind = fault_info(fault)->retry;
 	uint64_t tried = x->via == x->w->snap ? x->want.tried : 0; /* a reload numbers endpoints anew */
+	uint64_t full;
 
 	if (kind == FAULT_RETRY_NEVER || (kind == FAULT_RETRY_IDEMPOTENT && !x->idempotent))
 		return false;
 	if (x->ask.attempts >= r->tries || (x->connect && kind != FAULT_RETRY_SAFE) || (x->replay_lost && x->down->received))
 		return false;
+	full = load_full(x); /* a retry adds nothing to what is overloaded */
 	/* Refused unprocessed by the only endpoint there is: that one may be asked again, by its next
 	 * address if the fault is its own. */
-	if (kind == FAULT_RETRY_SAFE && x->endpoint >= 0 && x->via == x->w->snap && !dc_pool_any(x->w->pool, tried) &&
+	if (kind == FAULT_RETRY_SAFE && x->endpoint >= 0 && x->via == x->w->snap && !dc_pool_any(x->w->pool, tried | full) &&
 	    (!fault_info(fault)->blames_datacenter || dc_pool_addresses(x->w->pool, x->endpoint) > 1))
 		tried = x->want.tried &= ~(UINT64_C(1) << x->endpoint);
-	if (!dc_pool_any(x->w->pool, tried))
+	if (!dc_pool_any(x->w->pool, tried | full))
 		return false;
 	return worker_retry(x->w);
 }
@@ -143,8 +152,10 @@ void attempt_over(struct xchg *x, enum fault fault)
 		return;
 	x->attempting = false;
 	fence_heard(x, fault);
-	if (x->via == x->w->snap)
-		dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, x->head_at ? x->head_at - x->attempt_at : 0, x->status);
+	if (x->via != x->w->snap)
+		return;
+	load_over(x, fault);
+	dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, x->head_at ? x->head_at - x->attempt_at : 0, x->status);
 }
 
 void attempt_abandon(struct xchg *x, enum fault fault)

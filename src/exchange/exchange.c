@@ -134,6 +134,10 @@ static enum fault stale_reason(const struct xchg *x, const struct degrade_live *
 {
 	if (x->decision.why == DEGRADE_WHY_OPERATOR)
 		return FAULT_FEATURE_OFF;
+	if (x->decision.why == DEGRADE_WHY_SHARE)
+		return FAULT_SHARE_REFUSED;
+	if (x->decision.why == DEGRADE_WHY_OVERLOADED)
+		return FAULT_OVERLOADED;
 	return live->any_datacenter ? FAULT_MODE_REFUSED : FAULT_NO_DATACENTER;
 }
 
@@ -149,6 +153,7 @@ static void decide(struct xchg *x)
 		x->ask.cohort = cohort(x);
 	for (;;) {
 		x->decision = degrade_decide(&x->w->snap->plan, live, &x->ask);
+		load_decided(x);
 		switch (x->decision.way) {
 		case CONF_FORWARD:
 			f = attempt_start(x);

@@ -85,7 +85,7 @@ static bool strained(const struct xchg *x)
 {
 	const struct degrade_live *live = &x->w->live.degrade;
 
-	return live->mode || live->share[xchg_feature(x)] < DEGRADE_FULL;
+	return live->mode || live->share[xchg_feature(x)] < DEGRADE_FULL || load_limited(x->w);
 }
 
 /* A request of which nothing more comes: two attempts need no two copies of the rest. */

@@ -117,6 +117,7 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
 	memset(w->part->reached, 0, sizeof(w->part->reached));
 	memset(w->expect, 0, sizeof(w->expect));
+	load_forget(w);
 	dc_pool_reconfigure(w->pool, w->snap->conf, w->part);
 	replace_redis(w);
 	snapshot_put(old);
@@ -193,6 +194,7 @@ static void on_turn(void *arg)
 	int64_t busy;
 
 	read_board(w);
+	load_turn(w);
 	worker_pump(w);
 	downstream_shed(w);
 	w->evicted = 0;
@@ -424,6 +426,7 @@ int xchg_worker_run(const struct xchg_worker_args *args)
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
 	memset(w->part->reached, 0, sizeof(w->part->reached));
+	load_forget(w);
 	take_counts(w->part, args->before, w->snap->conf);
 	if (!start(w, args)) {
 		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", "out of memory or descriptors", NULL);

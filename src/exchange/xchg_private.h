@@ -13,6 +13,7 @@
  *   answer.c      answers of our own: refusals, stale state
  *   fence.c       reads follow their user's last write for a while
  *   budget.c      how many retries are left
+ *   load.c        which datacenters have no room; what their limits are made from
  *   record.c      the one telemetry record and access-log line of an exchange
  */
 #ifndef XCHG_PRIVATE_H
@@ -114,6 +115,7 @@ struct worker {
 	int command_fd;
 	const int *listen_fd;
 	size_t exchanges;             /* under way */
+	uint32_t others[CONF_MAX_DATACENTERS]; /* in flight at other workers, as of this turn; where there is a limit */
 	size_t peak, peak_bytes;      /* most connections, most bytes of bodies, since memory was trimmed */
 	int64_t busy_before;          /* loop time already counted, ns */
 };
@@ -196,6 +198,7 @@ struct xchg {
 	uint8_t attempt_number; /* of the current one */
 	struct attempt other;   /* asked beside the current one: whichever answers first is it */
 	int64_t hedge_due;      /* when to ask another, 0: not for lateness alone */
+	bool asked, shed;       /* counted as demand, as kept out by overload */
 	unsigned interims;      /* of the current attempt, passed on */
 	int endpoint;           /* of the last attempt, -1: none */
 	struct snapshot *via;   /* the configuration the endpoint belongs to; NULL before the first attempt */
@@ -257,6 +260,21 @@ int64_t hedge_moment(const struct xchg *x);
 void hedge_start(struct xchg *x, bool late);
 /* A head came on the current attempt. */
 void hedge_learn(struct xchg *x);
+
+/* load.c */
+/* Every turn: what the other workers have under way. */
+void load_turn(struct worker *w);
+/* A new configuration numbers datacenters anew. What is under way is forgotten. */
+void load_forget(struct worker *w);
+/* Some datacenter is near what it takes: no time for requests that are not needed. */
+bool load_limited(const struct worker *w);
+/* The endpoints (a bit each) of datacenters without room for this request. */
+uint64_t load_full(const struct xchg *x);
+/* A decision was made: counts demand, and what overload keeps out. */
+void load_decided(struct xchg *x);
+/* An attempt was sent to x->endpoint; it is over (once, as attempt_over). */
+void load_begin(struct xchg *x);
+void load_over(struct xchg *x, enum fault fault);
 
 /* response.c */
 /* Adds what a final response must have on its way down. False: no memory; it may go on

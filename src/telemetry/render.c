@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Prometheus text exposition format 0.0.4. Scalars come from metrics.def; the three
+ * Prometheus text exposition format 0.0.4. Scalars come from metrics.def; the
  * families with labels are below. Base units only: what is counted in nanoseconds is
  * printed in seconds.
  */
@@ -94,6 +94,19 @@ static void render_exchanges(FILE *out, const struct tm_worker *sum, const struc
 	}
 }
 
+static void render_shed(FILE *out, const struct tm_worker *sum, const struct conf *c)
+{
+	size_t i;
+
+	fputs("# HELP firebreak_overload_shed_total Requests not forwarded because the datacenters carry no more, by tier.\n"
+	      "# TYPE firebreak_overload_shed_total counter\n", out);
+	for (i = 0; i < c->tiers; i++) {
+		fputs("firebreak_overload_shed_total{tier=\"", out);
+		tm_render_label(out, c->tier[i]);
+		fprintf(out, "\"} %" PRIu64 "\n", sum->shed[i]);
+	}
+}
+
 static void render_latency(FILE *out, const char *feature, const struct tm_hist *h)
 {
 	static const char name[] = "firebreak_exchange_duration_seconds";
@@ -131,6 +144,7 @@ void tm_render(FILE *out, const struct tm_worker *sum, const struct conf *c)
 	render_scalars(out, sum);
 	render_faults(out, sum);
 	render_exchanges(out, sum, c);
+	render_shed(out, sum, c);
 	fputs("# HELP firebreak_exchange_duration_seconds Time from a request's head to the last byte of its answer.\n"
 	      "# TYPE firebreak_exchange_duration_seconds histogram\n", out);
 	for (f = 0; f < c->features; f++)

@@ -63,6 +63,7 @@ void tm_restart(struct tm_worker *t)
 void tm_forget_names(struct tm_worker *t)
 {
 	memset(t->exchange, 0, sizeof(t->exchange));
+	memset(t->shed, 0, sizeof(t->shed));
 	memset(t->latency, 0, sizeof(t->latency));
 }
 
@@ -89,6 +90,16 @@ static unsigned find_datacenter(const struct conf *from, unsigned from_index, co
 	return CONF_MAX_DATACENTERS;
 }
 
+static void remap_tiers(struct tm_worker *t, const struct tm_worker *old, const struct conf *from, const struct conf *to)
+{
+	size_t i, k;
+
+	for (i = 0; i < from->tiers; i++)
+		for (k = 0; k < to->tiers; k++)
+			if (!strcmp(from->tier[i], to->tier[k]))
+				t->shed[k] = old->shed[i];
+}
+
 void tm_remap(struct tm_worker *t, const struct conf *from, const struct conf *to)
 {
 	struct tm_worker *old = malloc(sizeof(*old));
@@ -103,6 +114,7 @@ void tm_remap(struct tm_worker *t, const struct conf *from, const struct conf *t
 	for (d = 0; d <= CONF_MAX_DATACENTERS; d++)
 		to_dc[d] = find_datacenter(from, d, to);
 	tm_forget_names(t);
+	remap_tiers(t, old, from, to);
 	for (f = 0; f < from->features; f++) {
 		place = find_feature(to, from->feature[f].name);
 		if (place < 0)

@@ -26,6 +26,7 @@ PLANNED = {
     "dc-flap": {"fault": 5, "heal": 5, "datacenter": 4},
     "demo": {"fault": 2, "heal": 2, "datacenter": 6, "mode": 5},
     "overload-3x": {},
+    "overload-core": {},
     "redis-loss": {"fault": 2, "heal": 2},
     "reconnect-storm": {"fault": 3, "heal": 1},
     "pangyo": {"fault": 7, "heal": 8, "operator": 12, "datacenter": 6, "mode": 3},
