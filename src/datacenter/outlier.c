@@ -19,8 +19,8 @@
  * datacenter; a datacenter may always have been farther away, so its slowness is what
  * goes beyond its own usual (of about the last minutes), against the same of the others.
  *
- * Endpoints are judged first, a datacenter after a second at the least, and by those of its
- * endpoints nothing is taken from: what goes on within it is not counted twice.
+ * Endpoints are judged first, a datacenter after a second at the least, by the better half
+ * of those of its endpoints nothing is taken from: what ails the worse half is judged within.
  */
 #include "firebreak/clock.h"
 #include "firebreak/dc.h"
@@ -310,38 +310,66 @@ static void window(const struct dc_outliers *o, unsigned i, unsigned looks, stru
 		add(sum, &o->look[(o->at + DC_LOOKS - k) % DC_LOOKS][i]);
 }
 
-static struct dc_traffic of_endpoint(const struct dc_outliers *o, const struct conf *c, unsigned i, unsigned looks)
+static struct sum of_endpoint(const struct dc_outliers *o, const struct conf *c, unsigned i, unsigned looks)
 {
 	struct dc_traffic t = { 0 };
 
 	window(o, i, looks, &t);
-	return t;
+	return summed(&t, 0);
 }
 
-static struct dc_traffic of_datacenter(const struct dc_outliers *o, const struct conf *c, unsigned d, unsigned looks)
+/* The better half of them, added up. Sorts. */
+static struct sum better_half(struct dc_traffic *t, unsigned n, double (*value)(const struct sum *))
+{
+	struct dc_traffic all = { 0 };
+	unsigned i, k;
+
+	for (i = 0; i < (n + 1) / 2; i++) {
+		for (k = i + 1; k < n; k++) {
+			struct sum a = summed(&t[i], 0), b = summed(&t[k], 0);
+			struct dc_traffic swap = t[i];
+
+			if (value(&b) >= value(&a))
+				continue;
+			t[i] = t[k];
+			t[k] = swap;
+		}
+		add(&all, &t[i]);
+	}
+	return summed(&all, 0);
+}
+
+/* When half of its endpoints do well, what ails the others is not the datacenter's. */
+static struct sum of_datacenter(const struct dc_outliers *o, const struct conf *c, unsigned d, unsigned looks)
 {
 	const struct conf_datacenter *dc = &c->datacenter[d];
-	struct dc_traffic t = { 0 };
-	unsigned i;
+	struct dc_traffic t[CONF_MAX_ENDPOINTS];
+	struct sum errors, slow;
+	unsigned i, n = 0;
 
-	for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++)
+	for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++) {
+		t[n] = (struct dc_traffic){ 0 };
 		if (o->endpoint[i].share == DEGRADE_FULL)
-			window(o, i, looks, &t);
-	return t;
+			window(o, i, looks, &t[n]);
+		n += t[n].well + t[n].errors > 0;
+	}
+	errors = better_half(t, n, by_errors);
+	slow = better_half(t, n, by_slowness);
+	errors.well = slow.well;
+	errors.slow = slow.slow - o->usual[d];
+	errors.variance = slow.variance;
+	return errors;
 }
 
 /* Longer and longer windows, all of them ending now. */
-static void judge(struct group *g, const struct dc_outliers *o, const struct conf *c, unsigned first, const double *usual, unsigned shortest,
-		  struct dc_traffic (*of)(const struct dc_outliers *, const struct conf *, unsigned, unsigned))
+static void judge(struct group *g, const struct dc_outliers *o, const struct conf *c, unsigned first, unsigned shortest,
+		  struct sum (*of)(const struct dc_outliers *, const struct conf *, unsigned, unsigned))
 {
-	struct dc_traffic t;
 	unsigned looks, i;
 
 	for (looks = shortest; looks <= o->looks; looks = looks < o->looks && looks * 2 > o->looks ? o->looks : looks * 2) {
-		for (i = 0; i < g->n; i++) {
-			t = of(o, c, first + i, looks);
-			g->sum[i] = summed(&t, usual ? usual[i] : 0);
-		}
+		for (i = 0; i < g->n; i++)
+			g->sum[i] = of(o, c, first + i, looks);
 		compare(g, looks);
 	}
 }
@@ -359,7 +387,7 @@ static enum dc_spread judge_endpoints(struct dc_outliers *o, const struct conf *
 		g.usable[i] = takes(live, d, dc->first_endpoint + i);
 		g.least[i] = REQUESTS;
 	}
-	judge(&g, o, c, dc->first_endpoint, NULL, 1, of_endpoint);
+	judge(&g, o, c, dc->first_endpoint, 1, of_endpoint);
 	return settle(&g, c, panic, now);
 }
 
@@ -369,28 +397,27 @@ static enum dc_spread judge_endpoints(struct dc_outliers *o, const struct conf *
 /* While something is taken from it, it is learned slowly: what lasts becomes the usual. */
 static void learn(struct dc_outliers *o, const struct conf *c, unsigned d)
 {
-	struct dc_traffic t = of_datacenter(o, c, d, 1);
-	double mean, part;
+	struct sum s = of_datacenter(o, c, d, SECOND);
+	double part;
 
-	if (!t.well)
+	if (s.well <= 0)
 		return;
-	mean = (double)t.slow / 256 / (double)t.well;
 	if (o->usual_looks[d] < USUAL_LOOKS)
 		o->usual_looks[d]++;
 	part = o->datacenter[d].share < DEGRADE_FULL ? 1.0 / USUAL_LOOKS : 1.0 / o->usual_looks[d];
-	o->usual[d] += (mean - o->usual[d]) * part;
+	o->usual[d] += s.slow * part;
 }
 
 /* By itself, over the shortest window that says something. */
 static double part_failing(const struct dc_outliers *o, const struct conf *c, unsigned d)
 {
-	struct dc_traffic t;
+	struct sum s;
 	unsigned looks;
 
 	for (looks = 1; looks <= o->looks; looks++) {
-		t = of_datacenter(o, c, d, looks);
-		if (t.well + t.errors >= REQUESTS)
-			return (double)t.errors / (double)(t.well + t.errors);
+		s = of_datacenter(o, c, d, looks);
+		if (s.n >= REQUESTS)
+			return s.errors / s.n;
 	}
 	return -1;
 }
@@ -420,13 +447,12 @@ static enum dc_spread judge_datacenters(struct dc_outliers *o, const struct conf
 
 		g.member[d] = &o->datacenter[d];
 		g.weight[d] = dc->capacity;
-		for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++) {
+		g.least[d] = REQUESTS * ((dc->endpoints + 1) / 2);
+		for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++)
 			g.usable[d] |= takes(live, d, i);
-			g.least[d] += REQUESTS;
-		}
 	}
 	if (!panic)
-		judge(&g, o, c, 0, o->usual, SECOND, of_datacenter);
+		judge(&g, o, c, 0, SECOND, of_datacenter);
 	for (d = 0; d < g.n; d++)
 		learn(o, c, d);
 	return settle(&g, c, panic, now);

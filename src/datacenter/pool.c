@@ -284,6 +284,8 @@ void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum faul
 		e->answers++;
 		dc_local_answered(&p->local, (unsigned)endpoint, head_ns, clock_now(), status < 500);
 	}
+	if (failed(fault) && head_ns <= 0 && !fault_info(fault)->blames_datacenter)
+		dc_local_answered(&p->local, (unsigned)endpoint, 1, clock_now(), false); /* no reason to send it more */
 	if (fault_info(fault)->blames_datacenter) {
 		e->last_fault = fault;
 		e->faults++;

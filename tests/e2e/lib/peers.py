@@ -64,7 +64,7 @@ class Backend:
         self.tls = tls
         self.connect_protocol = connect_protocol
         self.max_streams = max_streams
-        self.healthy = True
+        self.healthy = True   # False: its checks are answered 503; a number: that; None: not at all
         self.custom = {}      # path -> function(conversation, request)
         self.stopping = False
         self.sock = socket.create_server(address, backlog=256)
@@ -197,7 +197,10 @@ class Conversation:
             self.open[e.stream_id] = r
             if (r.path or "").startswith("/healthz"):
                 self.b.checks += 1
-                self.respond(r, 200 if self.b.healthy else 503, body=b"ok")
+                if self.b.healthy is None:
+                    del self.open[e.stream_id]
+                else:
+                    self.respond(r, {True: 200, False: 503}.get(self.b.healthy, self.b.healthy), body=b"ok")
                 return
             with self.b.lock:
                 self.b.requests.append(r)
