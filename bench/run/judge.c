@@ -26,6 +26,7 @@ struct assertion {
 	const struct figure *figure;
 	int outcome;          /* of an outcome's figure, else -1 */
 	bool ratio;
+	int datacenter;       /* -1: of none */
 	int feature;          /* -1: by tier */
 	const char *tier;     /* NULL with feature -1: all */
 	bool reads;           /* of the tier only */
@@ -42,6 +43,7 @@ struct selection {
 	const char *tier;
 	bool reads;
 	int64_t from, until;
+	int datacenter;
 };
 
 struct value {
@@ -167,7 +169,7 @@ static void reduce(const struct selection *sel, struct figures *out)
 
 void judge_figures(const struct result *r, int feature, const char *tier, int64_t from, int64_t until, struct figures *out)
 {
-	reduce(&(struct selection){ r, feature, tier, false, from, until }, out);
+	reduce(&(struct selection){ r, feature, tier, false, from, until, -1 }, out);
 }
 
 static int64_t first_fault(const struct selection *sel)
@@ -243,7 +245,7 @@ static struct value time_to_recover(const struct selection *sel)
 /* Bins are judged when they are over; those without a request are as the one before. */
 int64_t judge_away(const struct result *r, unsigned feature)
 {
-	int64_t fault = first_fault(&(struct selection){ r, (int)feature, NULL, false, 0, INT64_MAX }), away = 0, bin = 0, now, bins;
+	int64_t fault = first_fault(&(struct selection){ r, (int)feature, NULL, false, 0, INT64_MAX, -1 }), away = 0, bin = 0, now, bins;
 	uint64_t count = 0, good = 0;
 	size_t i;
 
@@ -325,8 +327,19 @@ static struct value find_wrong_user(const struct selection *sel)
 	return (struct value){ f.count > 0, (double)f.outcome[OUTCOME_WRONG] };
 }
 
-/* WHOLE_RUN: neither a selection before it nor a window behind. CORE: of core unless said. */
-enum { WHOLE_RUN = 1, CORE = 2 };
+#define SHARE(name, member) \
+	static struct value find_##name(const struct selection *sel) \
+	{ \
+		struct shares s; \
+		bool known = shares_of(sel->r, sel->datacenter, sel->from, sel->until, &s); \
+		return (struct value){ known && s.member >= 0, s.member }; \
+	}
+SHARE(share, share)
+SHARE(share_max, most)
+SHARE(transitions, transitions)
+
+/* WHOLE_RUN: neither a selection before it nor a window behind. CORE: of core unless said. DATACENTER: of one. */
+enum { WHOLE_RUN = 1, CORE = 2, DATACENTER = 4 };
 static const struct figure {
 	const char *word;
 	enum unit unit;
@@ -347,6 +360,9 @@ static const struct figure {
 	{ "age_max", UNIT_AGE, 0, find_age_max },
 	{ "time_to_failover", UNIT_TIME, CORE, time_to_failover },
 	{ "time_to_recover", UNIT_TIME, CORE, time_to_recover },
+	{ "share", UNIT_RATIO, DATACENTER, find_share },
+	{ "share_max", UNIT_RATIO, DATACENTER, find_share_max },
+	{ "transitions", UNIT_NONE, DATACENTER, find_transitions },
 	{ "lost", UNIT_NONE, WHOLE_RUN, find_lost },
 	{ "duplicated", UNIT_NONE, WHOLE_RUN, find_duplicated },
 	{ "reordered", UNIT_NONE, WHOLE_RUN, find_reordered },
@@ -407,6 +423,27 @@ static bool parse_what(const struct scenario *s, struct assertion *a, const char
 	if (a->tier)
 		return true;
 	snprintf(why, 200, "no feature or tier \"%.60s\" in this scenario; expected one, or all, or core-reads", what);
+	return false;
+}
+
+/* "dc.NAME"; a figure of a datacenter needs one, others have no use for it. */
+static bool parse_datacenter(const struct scenario *s, struct assertion *a, const char *what, const char *figure, char why[200])
+{
+	bool named = !strncmp(what, "dc.", 3);
+	unsigned i;
+
+	a->datacenter = -1;
+	for (i = 0; named && i < s->datacenters; i++) {
+		if (!strcmp(s->datacenter[i].name, what + 3))
+			a->datacenter = (int)i;
+	}
+	if (named && a->datacenter < 0)
+		snprintf(why, 200, "no datacenter \"%.60s\" in this scenario", what + 3);
+	else if (named != !!(a->figure->flags & DATACENTER))
+		snprintf(why, 200, named ? "\"%.40s\" is no figure of a datacenter; expected share, share_max or transitions" :
+			 "\"%.40s\" is a figure of a datacenter; expected dc.NAME before it", figure);
+	else
+		return true;
 	return false;
 }
 
@@ -484,8 +521,10 @@ static bool parse(const struct scenario *s, const char *text, struct assertion *
 		snprintf(why, 200, "%s is of the whole run; expected no feature before it and no window behind", a->figure->word);
 		return false;
 	}
-	return parse_what(s, a, dot ? left : a->figure->flags & CORE ? "core" : "all", why) && parse_window(s, a, window, why) &&
-	       parse_number(a, number, why);
+	if (!parse_datacenter(s, a, dot ? left : "", dot ? dot + 1 : left, why))
+		return false;
+	return (a->datacenter >= 0 || parse_what(s, a, dot ? left : a->figure->flags & CORE ? "core" : "all", why)) &&
+	       parse_window(s, a, window, why) && parse_number(a, number, why);
 }
 
 bool judge_parse(const struct scenario *s, const char *text, char why[200])
@@ -509,7 +548,7 @@ static bool compare(double found, const char *op, double want)
 
 static struct value find(const struct result *r, const struct assertion *a)
 {
-	struct selection sel = { r, a->feature, a->tier, a->reads, a->from, a->until };
+	struct selection sel = { r, a->feature, a->tier, a->reads, a->from, a->until, a->datacenter };
 	struct figures f;
 
 	if (a->until > r->lasted) /* the run ended before the window did */

@@ -14,6 +14,7 @@
  *   sample.c     one record a request, shared with the generators
  *   ledger.c     acknowledged messages against the journals      (pure)
  *   judge.c      figures of a window; assertions                 (pure)
+ *   shares.c     who answered: a datacenter's part               (pure)
  *   live.c       one line while it runs
  *   summary.c    what is drawn and printed; result_*.c the result: JSON, one HTML page, a table
  *
@@ -104,13 +105,15 @@ struct result {
  * intended in.
  *
  *   [WHAT.]FIGURE OP NUMBER[UNIT] [during WINDOW]
- *   WHAT     a feature, a tier, core-reads (reads of tier core), all; default all
+ *   WHAT     a feature, a tier, core-reads (reads of tier core), all; default all. Or dc.NAME, of a datacenter
  *   FIGURE   an outcome's word (how many), OUTCOME_ratio, count, success_ratio, goodput (successes
  *            per second), p50 p90 p99 p999 max service_p50 service_p99 (latency), gap (longest time
  *            without a success), age_max (of stale answers),
  *            time_to_failover (from the window's first fault to the first success of the feature
  *            that waited longest for one; default core), time_to_recover (from there until the
  *            success ratio stays at 99 %, in steps of 250 ms; default core);
+ *            of dc.NAME: share (its part of the answers), share_max (the same of the window's highest second),
+ *            transitions (how often its share crossed half of its normal one, in steps of 500 ms);
  *            of the whole run: lost duplicated reordered wrong_user dropped stream_cuts
  *   OP       == != <= >= < >
  *   UNIT     us ms s of latencies and times, s m h of ages, % or none of ratios
@@ -126,6 +129,17 @@ void judge_figures(const struct result *r, int feature, const char *tier, int64_
  * than 99 % of its requests succeeded, summed; a step without a request is as the one before it. So one
  * failure at the end costs one step, not the time until then. 0: there was no fault, or it never went. */
 int64_t judge_away(const struct result *r, unsigned feature);
+
+/* ---- shares (pure) ---- */
+/* A datacenter's part of the answers of a window. */
+struct shares {
+	double share;       /* of all of them */
+	double most;        /* of one second's (those from the window's begin); -1: no second had 20 answers */
+	double transitions; /* how often its part of half a second's answers crossed half of its part before the
+			     * run's first fault; -1: it had none then */
+};
+/* False: nothing was answered by a datacenter in the window. */
+bool shares_of(const struct result *r, int datacenter, int64_t from, int64_t until, struct shares *out);
 
 /* ---- results (summary.h reduces, these print) ---- */
 struct summary;

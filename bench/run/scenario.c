@@ -83,12 +83,12 @@ static void check_feature(struct reader *r, const struct node *n, struct scenari
 	}
 }
 
-struct shares {
+struct share_sum {
 	double sum;
 	unsigned plain, percent;
 };
 
-static void read_share(struct reader *r, const struct node *n, struct scenario_feature *f, struct shares *all)
+static void read_share(struct reader *r, const struct node *n, struct scenario_feature *f, struct share_sum *all)
 {
 	size_t len;
 
@@ -106,7 +106,7 @@ static void read_share(struct reader *r, const struct node *n, struct scenario_f
 		conf_errors_add(r->errors, n->mark, "\"share\" is \"%s\"; expected at most 100%%", n->text);
 }
 
-static void check_shares(struct reader *r, const struct node *list, const struct shares *all)
+static void check_shares(struct reader *r, const struct node *list, const struct share_sum *all)
 {
 	if (all->percent && all->plain)
 		conf_errors_add(r->errors, list->name_mark, "some shares in %%, some not; expected all of one kind");
@@ -120,7 +120,7 @@ static void read_features(struct reader *r, const struct node *list)
 {
 	struct scenario *s = r->s;
 	size_t before = conf_errors_count(r->errors);
-	struct shares all = { 0 };
+	struct share_sum all = { 0 };
 	struct scenario_feature *f;
 	const struct node *n;
 	bool events = false;

@@ -166,6 +166,7 @@ static void test_not_assertions(void **state)
 		"send.failed == 0 while outage", "send.failed == 0 during", "send.failed == 0 during outages", "send.failed == 0 during outage now",
 		"send.p99 < 100", "send.p99 < 100kg", "send.failed == 1s", "send.failed == many", "send.success_ratio >= 99s", "send.lost == 0",
 		"lost == 0 during outage", "send.failed == 0x", "send.failed == inf", "send.age_max < 3",
+		"dc.pangyo.failed == 0", "dc.pangyo == 0", "dc.anyang.share > 0", "share > 0", "send.transitions == 0", "dc.pangyo.share > 1s",
 	};
 	struct scenario *s = scenario();
 	char why[200];
@@ -242,6 +243,62 @@ static void test_summary(void **state)
 	summary_free(s);
 }
 
+/* A hundred answers a second: pangyo has half of them until second 10, then none, a tenth for two
+ * seconds from 12, all from 14, for a second of which it answers nothing. */
+static void test_shares(void **state)
+{
+	static const struct {
+		const char *text;
+		double found;
+		bool known, held;
+	} cases[] = {
+		{ "dc.pangyo.share == 50% during calm", 0.5, true, true },
+		{ "dc.pangyo.share <= 0.52 during outage", 0.52, true, true },
+		{ "dc.anyang.share >= 0.48 during outage", 0.48, true, true },
+		{ "dc.pangyo.share_max <= 50% during calm", 0.5, true, true },
+		{ "dc.pangyo.share_max < 1 during outage", 1, true, false },
+		{ "dc.pangyo.transitions == 4", 4, true, true },
+		{ "dc.pangyo.transitions <= 3 during outage", 3, true, true },
+		{ "dc.anyang.transitions == 3 during outage", 3, true, true },
+	};
+	static struct sample sample[2000];
+	static struct mark mark = { 10 * SEC, 'f', "pangyo: kill" };
+	struct result r = { .s = scenario(), .sample = sample, .samples = 2000, .mark = &mark, .marks = 1, .lasted = 20 * SEC };
+	struct scenario *s = (struct scenario *)r.s;
+	struct shares out;
+	char why[200];
+	unsigned i;
+
+	s->datacenter[1] = (struct scenario_datacenter){ .name = "anyang" };
+	s->datacenters = 2;
+	for (i = 0; i < 2000; i++) {
+		unsigned second = i / 100;
+		bool pangyo = second < 10 ? i % 2 : second < 12 ? false : second < 14 ? i % 10 == 0 : second != 16;
+
+		sample[i] = (struct sample){ .intended = i * 10 * MS, .feature = SEND, .outcome = OUTCOME_SERVED, .datacenter = !pangyo };
+	}
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		if (!judge_parse(s, cases[i].text, why))
+			fail_msg("%s: %s", cases[i].text, why);
+		s->assertion[s->assertions++] = cases[i].text;
+	}
+	judge_all(&r);
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		if (r.judged[i].known != cases[i].known || r.judged[i].held != cases[i].held || r.judged[i].found - cases[i].found > 1e-9)
+			fail_msg("%s: found %g", cases[i].text, r.judged[i].found);
+	}
+	/* Nobody said who answered; before the first fault there was nothing. */
+	r.marks = 0;
+	assert_true(shares_of(&r, 0, 0, 20 * SEC, &out) && out.transitions == 4);
+	mark.at = 0;
+	r.marks = 1;
+	assert_true(shares_of(&r, 0, 0, 20 * SEC, &out) && out.transitions == -1);
+	assert_true(shares_of(&r, 0, 0, 100 * MS, &out) && out.most == -1);
+	for (i = 0; i < 2000; i++)
+		sample[i].datacenter = SAMPLE_NOWHERE;
+	assert_false(shares_of(&r, 0, 0, 20 * SEC, &out));
+}
+
 /* Success or not of one feature, so many requests a second; a dash: no request. */
 static int64_t away_of(const char *series, int64_t width)
 {
@@ -293,6 +350,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_assertions), cmocka_unit_test(test_unknown), cmocka_unit_test(test_not_assertions),
 		cmocka_unit_test(test_page),       cmocka_unit_test(test_summary), cmocka_unit_test(test_away),
+		cmocka_unit_test(test_shares),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
