@@ -47,6 +47,8 @@ struct connection *connect_usable(struct generator *g)
 {
 	unsigned i;
 
+	if (takes_one(g->vacant))
+		return g->vacant;
 	for (i = 0; i < g->slots; i++) {
 		struct connection *c = g->slot[g->turn++ % g->slots].now;
 

@@ -85,19 +85,38 @@ static void on_due(void *arg)
 	pace(g);
 }
 
+/* ---- closed loop ---- */
+
+/* The beginning, and whatever ended without a stream. */
+static void fill_up(struct generator *g)
+{
+	int64_t now;
+	unsigned i;
+
+	if (g->ending || g->under_way >= g->closed)
+		return;
+	now = generator_now(g);
+	for (i = 0; now >= 0 && i < g->closed && g->under_way < g->closed; i++)
+		request_issue(g, now);
+}
+
+/* Those that one read has ended are followed by as many in one write. */
+void generator_go_on(struct generator *g, struct connection *c)
+{
+	if (g->ending || g->under_way >= g->closed)
+		return;
+	g->vacant = c;
+	request_issue(g, generator_now(g));
+	g->vacant = NULL;
+}
+
 /* ---- the turn's end ---- */
 
 static void hook(void *arg)
 {
 	struct generator *g = arg;
-	int64_t now;
-	unsigned i;
 
-	if (g->closed && !g->ending) {
-		now = generator_now(g);
-		for (i = 0; now >= 0 && i < g->closed && g->under_way < g->closed; i++)
-			request_issue(g, now);
-	}
+	fill_up(g);
 	h2_pump_all(&g->h2);
 	request_stamp(g);
 }

@@ -119,6 +119,7 @@ struct generator {
 	int64_t start, end;    /* monotonic ns */
 	uint64_t random, run_id, keys;
 	unsigned closed;       /* requests to keep under way */
+	struct connection *vacant; /* closed loop: where the next one goes; NULL: any */
 	double handshakes_owed;
 	int64_t handshakes_at;
 	int timer_fd;
@@ -130,6 +131,8 @@ struct generator {
 
 /* generator.c */
 int64_t generator_now(const struct generator *g); /* ns from the start, this moment */
+/* Closed loop: a request of this connection is over, the next one goes there. */
+void generator_go_on(struct generator *g, struct connection *c);
 /* The datacenter of an answer, SAMPLE_NOWHERE when it says none we know. */
 uint8_t generator_datacenter(const struct generator *g, const struct h2_head *h);
 double generator_random(struct generator *g); /* [0, 1) */

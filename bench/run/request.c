@@ -359,5 +359,6 @@ void request_ready(struct h2_stream *st, uint32_t what)
 	h2_release(&st);
 	request_put(r);
 	c->requests--;
+	generator_go_on(c->g, c);
 	connect_ended(c);
 }

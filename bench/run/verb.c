@@ -51,14 +51,15 @@ static unsigned roll(struct generator *g, unsigned below)
 	return (unsigned)(generator_random(g) * below);
 }
 
-static void fill_path(struct request *r, const struct scenario_feature *f, const char *room, const char *other)
+static void fill_path(struct request *r, const struct scenario_feature *f, const char *other)
 {
+	char room[CHECK_TAG_MAX];
+
 	switch (f->does) {
 	case VERB_SEND:
-		snprintf(r->path, sizeof(r->path), "/v1/rooms/%s/messages", room);
-		break;
 	case VERB_RECENT:
-		snprintf(r->path, sizeof(r->path), "/v1/rooms/%s/messages?limit=20", room);
+		verb_room(r->name, room, sizeof(room));
+		snprintf(r->path, sizeof(r->path), "/v1/rooms/%s/messages%s", room, f->does == VERB_RECENT ? "?limit=20" : "");
 		break;
 	case VERB_PRESENCE:
 		snprintf(r->path, sizeof(r->path), "/v1/presence/%s", other);
@@ -101,16 +102,16 @@ void verb_fill(struct request *r)
 	struct generator *g = r->g;
 	const struct scenario_feature *f = &g->s->feature[r->feature];
 	unsigned mine = roll(g, g->users);
-	char room[CHECK_TAG_MAX], other[CHECK_TAG_MAX];
+	char other[CHECK_TAG_MAX] = ""; /* of presence: whose */
 
 	r->user = mine * g->a->of + g->a->self;
 	verb_user(g, r->user, r->name, sizeof(r->name));
-	verb_room(r->name, room, sizeof(room));
-	verb_user(g, f->does == VERB_PRESENCE ? roll(g, g->s->users) : r->user, other, sizeof(other));
+	if (f->does == VERB_PRESENCE)
+		verb_user(g, roll(g, g->s->users), other, sizeof(other));
 	snprintf(r->auth, sizeof(r->auth), "Bearer %s.load", r->name);
 	r->method = verbs[f->does].method;
 	r->body = f->body;
-	fill_path(r, f, room, other);
+	fill_path(r, f, other);
 	fill_check(r, f, other);
 	if (f->does == VERB_SEND) {
 		r->lane = &g->lane[mine];
