@@ -5,7 +5,7 @@ from the start of the run."""
 from collections import Counter
 
 SLOW_MS = 250
-WIDTH_MS = {"share": 1000, "transition": 500}
+WIDTH_MS = {"share": 1000, "transition": 500, "ramp": 2000}
 FEW = 20  # answers that a bin needs to have a share
 
 
@@ -46,13 +46,13 @@ def transitions(samples, name, lost):
 
 def ramp(at, first, over):
     """What of its normal share a datacenter should have, `at` after it has some again."""
-    return min(1.0, first + (1 - first) * max(0.0, at) / over)
+    return min(1.0, first + max(0.0, at) / over)
 
 
 def back(samples, name, lost, returned, first, over):
     """After the return: errors, slow answers, seconds until the datacenter answers again and until
-    it has 90 % of its normal share, and the most that its share of a second was above the
-    ramp (in points; from `first` to all in `over` ms, begun with its first answer). None: never."""
+    it has 90 % of its normal share in a second, and the most that its share of two seconds was above the
+    ramp (in points; from `first` on, all of it would take `over` ms, begun with its first answer). None: never."""
     normal = normal_share(samples, name, lost)
     after = [s for s in samples if s[0] >= returned]
     ends = [at + ms for at, ms, good, datacenter in samples if good and datacenter == name and at + ms >= returned]
@@ -61,11 +61,12 @@ def back(samples, name, lost, returned, first, over):
            "first_s": None, "full_s": None, "above_points": None}
     if begin is None or not normal:
         return out
-    width = WIDTH_MS["share"]
-    since = [(at, share / normal) for at, share in shares([(at - begin, *rest) for at, *rest in samples], name, width) if at >= 0]
-    full = [at for at, share in since if share >= 0.9]
+    since = [(at - begin, *rest) for at, *rest in samples]
+    full = [at for at, share in shares(since, name, WIDTH_MS["share"]) if at >= 0 and share >= 0.9 * normal]
     out["first_s"] = (begin - returned) / 1000
     out["full_s"] = (begin + min(full) - returned) / 1000 if full else None
     # The ramp's middle of the bin: its mean, as the share is one.
-    out["above_points"] = max((100 * (share - ramp(at + width / 2, first, over)) for at, share in since), default=None)
+    width = WIDTH_MS["ramp"]
+    out["above_points"] = max((100 * (share / normal - ramp(at + width / 2, first, over)) for at, share in shares(since, name, width) if at >= 0),
+                              default=None)
     return out

@@ -56,9 +56,9 @@ def fault_of(name, quick):
     return Fault(**{**vars(fault), **({"after": 3} | QUICK.get(name, {}) if quick else {})})
 
 
-def scenario(place, rate, seconds):
+def scenario(place, rate, seconds, seed):
     return json.dumps({
-        "name": "outage", "duration": f"{seconds}s",
+        "name": "outage", "seed": seed, "duration": f"{seconds}s",
         "target": {"address": f"127.0.0.1:{place.tls}", "insecure": True, "datacenters": ["a", "b"]},
         # As many connections that no stream is waited for, as many users that few wait for their own last message.
         "load": {"steps": [{"rate": rate}], "connections": 64, "users": 100 * rate, "timeout": "10s"},
@@ -78,12 +78,12 @@ def begin(lab, place, path, before):
     return run
 
 
-def rehearse(lab, place, rate, fault, datacenter):
+def rehearse(lab, place, rate, fault, datacenter, seed):
     """Runs the load and what befalls the datacenter: result, samples, seconds of the run at which it was really lost and back."""
     events = fault.events()
     seconds = BEFORE + events[-1][0] + fault.after
     path, moments = os.path.join(lab.dir, "outage"), []
-    lab.file("outage.yaml", scenario(place, rate, seconds))
+    lab.file("outage.yaml", scenario(place, rate, seconds, seed))
     run = begin(lab, place, path, BEFORE)
     start = time.monotonic() - BEFORE
     for at, lost in events:
@@ -111,7 +111,7 @@ def row_of(fault, result, samples, moments):
     return row
 
 
-def one_round(lab, name, fault, rate, latency_ms, serial):
+def one_round(lab, name, fault, rate, latency_ms, serial, seed):
     peer = PEERS[name]
     state = os.path.join(lab.dir, f"state{serial}")
     os.mkdir(state)
@@ -119,9 +119,9 @@ def one_round(lab, name, fault, rate, latency_ms, serial):
     try:
         for dc in "ab":
             datacenters.append(Datacenter(lab, dc, state, peer.upstream, latency_ms, wire=fault.how == "drop"))
-        place = peer.start(lab, name, [dc.addresses for dc in datacenters], "outage")
+        place = peer.start(lab, name, [dc.addresses for dc in datacenters], "outage", ramp_s=OVER if fault.back else 0)
         time.sleep(1)  # health checks, spare connections
-        return row_of(fault, *rehearse(lab, place, rate, fault, datacenters[0])), place
+        return row_of(fault, *rehearse(lab, place, rate, fault, datacenters[0], seed)), place
     finally:
         if place:
             place.stop()
@@ -139,12 +139,12 @@ def outage(lab, peers, args, say):
         fault = fault_of(name, args.quick)
         for latency, rate in itertools.product(args.latencies, args.rates or fault.rates):
             rows = {}
-            for _, peer in itertools.product(range(args.outage_rounds), peers):
+            for turn, peer in itertools.product(range(args.outage_rounds), peers):
                 if PEERS[peer].fast and not fault.tuned:
                     continue
                 serial += 1
-                row, place = one_round(lab, peer, fault, rate, latency, serial)
-                texts[peer] = place.texts
+                row, place = one_round(lab, peer, fault, rate, latency, serial, seed=2 + turn)
+                texts.setdefault(peer, {}).update({file + (" (return)" if fault.back else ""): text for file, text in place.texts.items()})
                 rows.setdefault(peer, []).append(row)
             out.append({"fault": name, "rate": rate, "latency_ms": latency, "figures": rows})
     return out, texts

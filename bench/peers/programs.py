@@ -25,6 +25,7 @@ class Place:
     datacenters: list  # each a list of addresses of backends
     role: str = "plain"  # or cached, outage
     patience_ms: int = 3000  # outage: how long to wait for an answer
+    ramp_s: int = 0  # outage: in which a datacenter that returns should have its users back, a tenth of them at once; 0: as it comes
     tls: int = field(default_factory=free_port)
     h2c: int = field(default_factory=free_port)
     texts: dict = field(default_factory=dict)  # every configuration, for the report
@@ -59,6 +60,8 @@ def firebreak(p):
     admin = f"unix:{p.path('admin')}"
     names = [f"dc{i + 1}" for i in range(len(p.datacenters))]
     check = "" if p.role == "outage" else " check: { path: /small },"
+    if p.ramp_s:
+        check += f" restore: {{ hold: 1s, over: {p.ramp_s}s, first: 10% }},"
     datacenters = "\n".join("  - {{ name: {},{} endpoints: [{}] }}".format(name, check, ", ".join(f'"{a}"' for a in addresses))
                             for name, addresses in zip(names, p.datacenters))
     features = {
@@ -116,7 +119,8 @@ def haproxy(p):
         connect, server = "500ms", f"{p.patience_ms}ms"
         safe = "    retries 3\n    option redispatch 1\n    retry-on all-retryable-errors\n    timeout check 500ms\n"
         check = (f"    balance roundrobin\n    option httpchk\n    http-check send meth GET uri {HEALTH} ver HTTP/2 hdr host localhost\n"
-                 "    default-server check check-proto h2 inter 500ms fastinter 250ms downinter 500ms fall 2 rise 2 observe layer7 error-limit 10 on-error mark-down\n")
+                 "    default-server check check-proto h2 inter 500ms fastinter 250ms downinter 500ms fall 2 rise 2 observe layer7 error-limit 10 on-error mark-down"
+                 + (f" slowstart {p.ramp_s}s" if p.ramp_s else "") + "\n")
     if p.role == "cached":
         cache = "cache small\n    total-max-size 64\n    max-age 3600\n"
         use = "    http-request cache-use small\n    http-response cache-store small\n"
@@ -206,9 +210,9 @@ class Peer:
     def fast(self):
         return self.what == ("outage",)
 
-    def start(self, lab, name, datacenters, role="plain", wrap=()):
+    def start(self, lab, name, datacenters, role="plain", wrap=(), ramp_s=0):
         """The peer, running and answering on both ports."""
-        p = Place(lab, name, datacenters, role, self.patience_ms)
+        p = Place(lab, name, datacenters, role, self.patience_ms, ramp_s)
         p.start(*self.make(p), wrap=wrap)
         try:
             for port in (p.tls, p.h2c):

@@ -71,8 +71,8 @@ def outage_text(cases, rounds, slow):
         text += table(["peer"] + [title for title, _, _ in columns],
                       [[PEERS[p].title] + [cell(rows, k, digits) for _, k, digits in columns] for p, rows in c["figures"].items()])
         if fault.back:
-            text += (f"\nThe ramp: from {100 * FIRST:g} % of its normal share to all of it in {OVER:g} s, begun with its first answer; a second's share is of its "
-                     "answers, and so has noise of some points.\n")
+            text += (f"\nThe ramp: {100 * FIRST:g} % of its normal share at once, with its first answer, then as fast as all of it would take {OVER:g} s; what is above\n"
+                     "is of two seconds' answers, and so has noise of some points.\n")
     return text
 
 

@@ -128,16 +128,16 @@ def test_transitions_are_counted():
 
 def test_returns_are_measured():
     def ramp(s, begin=6, first=0.1, over=10):
-        return 0.5 if s < 2 else 0 if s < begin else 0.5 * min(1, first + (1 - first) * (s - begin) / over)
+        return 0.5 if s < 2 else 0 if s < begin else 0.5 * min(1, first + (s - begin) / over)
 
     def back(samples):
         return figures.back(samples, "a", 2000, 5000, 0.1, 10000)
 
     on_ramp = back(planted(24, ramp, width=1))
-    assert abs(on_ramp["first_s"] - 1) < 0.05 and 8 <= on_ramp["full_s"] - 1 <= 10 and -2 < on_ramp["above_points"] < 2
+    assert abs(on_ramp["first_s"] - 1) < 0.05 and 7 <= on_ramp["full_s"] - 1 <= 9 and -2 < on_ramp["above_points"] < 2
     at_once = back(planted(24, lambda s: ramp(s, over=0.001), width=1))
-    assert at_once["full_s"] - 1 < 0.1 and 84 < at_once["above_points"] < 88
-    step = back(planted(24, lambda s: ramp(s) + (0.05 if 9 <= s < 10 else 0), width=1))
+    assert at_once["full_s"] - 1 < 0.1 and 78 < at_once["above_points"] < 82
+    step = back(planted(24, lambda s: ramp(s) + (0.05 if 10 <= s < 12 else 0), width=1))
     assert 8 < step["above_points"] < 12
     never = back(planted(24, lambda s: 0.5 if s < 2 else 0, bad=[(7000, 7100)]))
     assert never == {"back_errors": 10, "back_slow": 0, "first_s": None, "full_s": None, "above_points": None}
