@@ -17,7 +17,6 @@
 #include "store.h"
 
 #define SAVE_AGAIN_NS (5 * CLOCK_SEC)
-#define CORE_FLOOR    2000 /* basis points of all capacity that core needs */
 
 void ctl_overrides_open(struct ctl *c)
 {
@@ -81,9 +80,9 @@ static const char *unsafe(const struct ctl *c, const struct overrides *then, enu
 	ctl_foresee(c, &c->overrides, &now_live);
 	if (kind == CTL_DRAIN && !left)
 		return "no datacenter would be left to take requests; use force to drain it all the same";
-	if (kind == CTL_DRAIN && left < CORE_FLOOR)
-		return "what would be left cannot carry the core features (less than a fifth of all capacity); use force to drain it "
-		       "all the same";
+	if (kind == CTL_DRAIN && left < c->conf->overload.core_floor)
+		return "what would be left cannot carry the core features (less than overload.core_floor of all capacity); use force to "
+		       "drain it all the same";
 	if (core_switched_off(c->conf, &now_live.degrade, &then_live.degrade))
 		return "this feature is core, and switching it off refuses what must survive; use force to do it all the same";
 	if (!degrade_override_safe(&c->plan, &now_live.degrade, &then_live.degrade))

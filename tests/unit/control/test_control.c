@@ -400,6 +400,7 @@ static void a_drain_leaves_core_its_capacity(void **state)
 	struct conf *c = test_conf(dir);
 
 	c->datacenter[0].capacity = 900;
+	c->overload.core_floor = 2000;
 	restart(c);
 	assert_non_null(set(CTL_DRAIN, "a", "drain", 60, false));
 	assert_int_equal(ctl_refusal(ctl), CTL_UNSAFE);
