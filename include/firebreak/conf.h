@@ -176,6 +176,8 @@ struct conf_retry {
 	uint32_t tries;           /* attempts per request, the first included */
 	bool hedge;               /* ask a second endpoint before the first has failed */
 	uint64_t body_bytes;      /* request body kept for a retry */
+	const char *deadline_header; /* lower case; says how long the client waits; NULL: none */
+	uint32_t stream_spread_ms;   /* the ends of long-lived answers of one lost connection lie apart by this at most */
 	uint32_t connect_timeout_ms;
 	uint32_t ping_after_ms;   /* nothing heard while requests wait: PING */
 	uint32_t ping_timeout_ms; /* time for its answer once a round trip is known */

@@ -24,6 +24,7 @@ static const char *proxy_error(enum fault f)
 	case FAULT_UPSTREAM_CLOSED:
 	case FAULT_UPSTREAM_RESET: return "connection_terminated";
 	case FAULT_UPSTREAM_SILENT:
+	case FAULT_DEADLINE:
 	case FAULT_UPSTREAM_TIMEOUT:
 	case FAULT_STREAM_IDLE: return "http_response_timeout";
 	case FAULT_UPSTREAM_PROTOCOL:
@@ -214,6 +215,47 @@ void answer_refuse(struct xchg *x, enum fault fault)
 		refuse_grpc(x, &b, a, info, status);
 	else
 		refuse_http(x, &b, a, info, status);
+}
+
+/* text/event-stream without an announced length: its readers take the end of the stream, like
+ * any other loss, as the moment to reconnect, and drop an event that is not whole (HTML, 9.2). */
+static bool is_event_stream(const struct h2_head *h)
+{
+	bool events = false;
+	uint16_t i;
+
+	for (i = 0; h && i < h->count; i++) {
+		if (h->field[i].token == H2_CONTENT_LENGTH)
+			return false;
+		if (h->field[i].token == H2_CONTENT_TYPE)
+			events = h->field[i].value_len >= 17 && !memcmp(h->field[i].value, "text/event-stream", 17);
+	}
+	return events;
+}
+
+int64_t answer_spread(struct xchg *x)
+{
+	int64_t window = x->snap->conf->retry.stream_spread_ms * CLOCK_MS;
+	/* A call that has lived longer than it will wait is no short one. */
+	bool long_call = x->grpc && clock_now() - x->started > window;
+
+	if (!window || !(x->feature->long_lived || x->connect || long_call || is_event_stream(x->up->head)))
+		return 0;
+	return 1 + (int64_t)(worker_random(x->w) % (uint64_t)window);
+}
+
+void answer_break_off(struct xchg *x, enum fault fault)
+{
+	struct arena *a = &x->down->arena;
+	struct builder b = { .field = arena_alloc(a, 2 * sizeof(*b.field)) };
+
+	b.failed = !b.field;
+	if (x->grpc) {
+		put(&b, H2_GRPC_STATUS, arena_printf(a, "%d", fault_info(fault)->grpc));
+		put(&b, H2_GRPC_MESSAGE, fault_info(fault)->word);
+	}
+	if ((!x->grpc && (!x->up || fault == FAULT_DEADLINE || !is_event_stream(x->up->head))) || b.failed || !h2_finish(x->down, b.field, b.n))
+		h2_reset(x->down, fault == FAULT_DEADLINE ? H2_ERR_CANCEL : H2_ERR_INTERNAL, fault);
 }
 
 void answer_stale(struct xchg *x, struct cache_answer *c)

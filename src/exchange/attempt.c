@@ -89,6 +89,8 @@ enum fault attempt_start(struct xchg *x)
 		x->endpoint = -1;
 	}
 	fence_follow(x);
+	if (!deadline_pass_on(x))
+		return FAULT_NO_MEMORY;
 	want = x->want;
 	want.tried |= full = load_full(x);
 	x->up = dc_pool_request(x->w->pool, &want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
@@ -113,7 +115,7 @@ enum fault attempt_start(struct xchg *x)
 	if (x->ask.attempts > 1)
 		tm_add(&x->w->part->tm, TM_UPSTREAM_RETRIES, 1);
 	if (!x->timer.deadline) /* it ran out while recent state was looked for */
-		net_timer_arm(x->w->loop, &x->timer, x->attempt_at + attempt_patience(x));
+		net_timer_arm(x->w->loop, &x->timer, deadline_or(x, x->attempt_at + attempt_patience(x)));
 	if (!send_replay(x)) {
 		attempt_abandon(x, FAULT_NO_MEMORY);
 		return FAULT_NO_MEMORY;
@@ -144,6 +146,35 @@ bool attempt_again(struct xchg *x, enum fault fault)
 	if (!dc_pool_any(x->w->pool, tried | full))
 		return false;
 	return worker_retry(x->w);
+}
+
+/* The statuses with which servers in the middle say it (RFC 9110 15.6), and gRPC's in place
+ * of an answer. A write that is under way twice may be told so by the second one. */
+static bool unable(const struct xchg *x)
+{
+	const struct h2_head *h = x->up->head;
+	uint16_t i;
+
+	if ((h->status >= 502 && h->status <= 504) || (x->other.up && !x->ask.readable && (h->status == 409 || h->status == 425)))
+		return true;
+	for (i = 0; x->grpc && i < h->count; i++) {
+		if (h->field[i].token == H2_GRPC_STATUS)
+			return h->field[i].value_len == 2 && !memcmp(h->field[i].value, "14", 2);
+	}
+	return false;
+}
+
+bool attempt_turned_away(struct xchg *x)
+{
+	if (!unable(x) || (!x->other.up && !attempt_again(x, FAULT_UPSTREAM_UNAVAILABLE)))
+		return false;
+	x->head_at = clock_now();
+	x->status = x->up->head->status;
+	attempt_over(x, FAULT_NONE);
+	attempt_abandon(x, FAULT_UPSTREAM_UNAVAILABLE);
+	x->head_at = 0;
+	x->status = 0;
+	return true;
 }
 
 void attempt_over(struct xchg *x, enum fault fault)

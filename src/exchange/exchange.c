@@ -179,17 +179,24 @@ static void decide(struct xchg *x)
 	}
 }
 
+/* The current attempt is over. True when there is another, which goes on alone. */
+static bool other_goes_on(struct xchg *x, enum fault fault)
+{
+	x->fault = x->ask.last_fault = fault;
+	if (!x->other.up)
+		return false;
+	attempt_swap(x);
+	x->other = (struct attempt){ 0 };
+	return true;
+}
+
 /* The current attempt failed before a response head came. */
 static void attempt_failed(struct xchg *x, enum fault fault)
 {
 	attempt_over(x, fault);
 	attempt_abandon(x, fault);
-	x->fault = x->ask.last_fault = fault;
-	if (x->other.up) { /* goes on alone */
-		attempt_swap(x);
-		x->other = (struct attempt){ 0 };
+	if (other_goes_on(x, fault))
 		return;
-	}
 	x->ask.can_forward = attempt_again(x, fault);
 	decide(x);
 }
@@ -198,18 +205,34 @@ static void attempt_failed(struct xchg *x, enum fault fault)
 
 static void stream_idle(struct xchg *x)
 {
-	int64_t last = x->down->active, limit = x->feature->stream_idle_ms * CLOCK_MS;
+	int64_t last = x->down->active, limit = x->feature->stream_idle_ms * CLOCK_MS, now = clock_now();
 
 	if (x->up && x->up->active > last)
 		last = x->up->active;
-	if (clock_now() - last < limit) {
-		net_timer_arm(x->w->loop, &x->timer, last + limit);
-		return;
+	if (x->breaking) {
+		answer_break_off(x, x->fault);
+	} else if (deadline_over(x, now)) {
+		x->fault = FAULT_DEADLINE;
+		x->outcome = TM_FAILED;
+		answer_break_off(x, FAULT_DEADLINE);
+		attempt_cancel(x, FAULT_DEADLINE);
+	} else if (now - last < limit) {
+		net_timer_arm(x->w->loop, &x->timer, deadline_or(x, last + limit));
+	} else {
+		x->fault = FAULT_STREAM_IDLE;
+		x->outcome = TM_FAILED;
+		h2_reset(x->down, H2_ERR_CANCEL, FAULT_STREAM_IDLE);
+		attempt_cancel(x, FAULT_STREAM_IDLE);
 	}
-	x->fault = FAULT_STREAM_IDLE;
-	x->outcome = TM_FAILED;
-	h2_reset(x->down, H2_ERR_CANCEL, FAULT_STREAM_IDLE);
-	attempt_cancel(x, FAULT_STREAM_IDLE);
+}
+
+/* The client's time is over before an answer began. No endpoint is to blame for that. */
+static void deadline_passed(struct xchg *x)
+{
+	stop_looking(x);
+	attempt_drop_other(x);
+	attempt_abandon(x, FAULT_DEADLINE);
+	answer_refuse(x, FAULT_DEADLINE);
 }
 
 /* No answer in the feature's time. No more tries, but recent state may do. */
@@ -231,12 +254,14 @@ static void on_timer(struct net_timer *t)
 
 	if (!CHECK(x->magic == XCHG_MAGIC))
 		return;
-	if (x->state == XCHG_WAITING) {
+	if ((x->state == XCHG_WAITING || x->state == XCHG_LOOKING) && deadline_over(x, clock_now())) {
+		deadline_passed(x);
+	} else if (x->state == XCHG_WAITING) {
 		/* Counted from the last octet of the request: an upload may take its time. */
 		int64_t until = x->down->active + attempt_patience(x);
 
 		if (clock_now() < until) {
-			net_timer_arm(x->w->loop, &x->timer, until);
+			net_timer_arm(x->w->loop, &x->timer, deadline_or(x, until));
 			if (x->hedge_due)
 				hedge_start(x, true);
 			return;
@@ -272,6 +297,8 @@ void xchg_on_stream(void *owner, struct h2_stream *st)
 	}
 	st->user = x;
 	f = request_read(x);
+	if (f == FAULT_NONE && deadline_over(x, x->started + CLOCK_MS))
+		f = FAULT_DEADLINE;
 	if (f != FAULT_NONE) {
 		answer_refuse(x, f);
 		return;
@@ -279,7 +306,7 @@ void xchg_on_stream(void *owner, struct h2_stream *st)
 	st->body_expected = !x->feature->long_lived && !x->connect && !x->grpc;
 	x->w->part->requests++;
 	x->hedge_due = hedge_moment(x);
-	net_timer_arm(x->w->loop, &x->timer, x->hedge_due ? x->hedge_due : x->started + attempt_patience(x));
+	net_timer_arm(x->w->loop, &x->timer, deadline_or(x, x->hedge_due ? x->hedge_due : x->started + attempt_patience(x)));
 	decide(x);
 }
 
@@ -406,9 +433,9 @@ static void on_head(struct xchg *x, bool end)
 	x->outcome = x->attempt_number > 1 ? TM_FAILED_OVER : TM_SERVED;
 	x->fault = FAULT_NONE;
 	attempt_keep_nothing(x);
-	attempt_over(x, FAULT_NONE);
 	hedge_learn(x);
-	attempt_drop_other(x);
+	attempt_drop_other(x); /* before: what the answered one says stands */
+	attempt_over(x, FAULT_NONE);
 	x->down->tunnel = x->connect && x->status < 300;
 	if (response_complete(x, h))
 		response_capture_begin(x, h);
@@ -417,7 +444,7 @@ static void on_head(struct xchg *x, bool end)
 	if (!h2_respond(x->down, h->field, h->count, end))
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_INTERNAL);
 	else if (!end && x->timer.deadline > x->head_at + x->feature->stream_idle_ms * CLOCK_MS)
-		net_timer_arm(x->w->loop, &x->timer, x->head_at + x->feature->stream_idle_ms * CLOCK_MS);
+		net_timer_arm(x->w->loop, &x->timer, deadline_or(x, x->head_at + x->feature->stream_idle_ms * CLOCK_MS));
 	/* Otherwise the timer that is set goes off early enough, and looks then. */
 }
 
@@ -456,6 +483,7 @@ static void on_response_end(struct xchg *x)
 static void on_attempt_closed(struct xchg *x)
 {
 	enum fault f = x->up->fault;
+	int64_t wait;
 
 	if (x->state == XCHG_WAITING) {
 		attempt_failed(x, f == FAULT_NONE ? FAULT_UPSTREAM_RESET : f);
@@ -463,7 +491,12 @@ static void on_attempt_closed(struct xchg *x)
 		/* A cut body must never look whole. */
 		x->fault = f;
 		x->outcome = TM_FAILED;
-		h2_reset(x->down, H2_ERR_INTERNAL, f);
+		wait = answer_spread(x);
+		x->breaking = wait > 0;
+		if (wait > 0)
+			net_timer_arm(x->w->loop, &x->timer, deadline_or(x, clock_now() + wait));
+		else
+			answer_break_off(x, f);
 	}
 	x->down->tunnel = false; /* nobody is there for the rest */
 }
@@ -516,6 +549,13 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 	if ((what & H2_HEAD) && x->state == XCHG_WAITING) {
 		if (st->fault == FAULT_UPSTREAM_BAD_RESPONSE || st->reset_sent) { /* or a part of the head is missing */
 			attempt_failed(x, st->fault == FAULT_NO_MEMORY ? FAULT_NO_MEMORY : FAULT_UPSTREAM_BAD_RESPONSE);
+			settle(x);
+			return;
+		}
+		if (attempt_turned_away(x)) {
+			x->ask.can_forward = true;
+			if (!other_goes_on(x, FAULT_UPSTREAM_UNAVAILABLE))
+				decide(x);
 			settle(x);
 			return;
 		}

@@ -290,7 +290,7 @@ struct text {
 struct forwarded {
 	struct text xff, forwarded;
 	unsigned traces;  /* traceparent fields */
-	bool proto, id, traced, state, failed;
+	bool proto, id, traced, state, failed, timed;
 	bool limited;     /* Max-Forwards counts for this method, and was sent */
 	uint64_t forwards;
 };
@@ -460,7 +460,9 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 	const struct h2_head *h = x->down->head;
 	const struct h2_field *a = p->authority ? p->authority : p->host;
 	struct forwarded fw = { 0 };
+	const char *deadline = x->snap->conf->retry.deadline_header;
 	uint64_t limit = x->feature->body_limit;
+	enum fault f;
 	int i;
 
 	x->field = arena_alloc(&x->down->arena, (h->count + OURS) * sizeof(*x->field));
@@ -475,24 +477,28 @@ static enum fault read_fields(struct xchg *x, struct pseudo *p)
 	x->authority = add(x, H2_AUTHORITY, (const char *)a->value, a->value_len - (a->value[a->value_len - 1] == ':'));
 	add(x, H2_PATH, x->target, x->target_len);
 	for (i = 0; i < h->count; i++) {
-		const struct h2_field *f = &h->field[i];
+		const struct h2_field *in = &h->field[i];
 
-		if (f->name[0] != ':') {
+		if (in->name[0] != ':') {
 			if (x->feature->identity != CONF_IDENTITY_NONE)
-				read_identity(x, f);
-			if (f->token == H2_CONTENT_TYPE && f->value_len >= 16 && !memcmp(f->value, "application/grpc", 16))
+				read_identity(x, in);
+			if (in->token == H2_CONTENT_TYPE && in->value_len >= 16 && !memcmp(in->value, "application/grpc", 16))
 				x->grpc = true;
-			if (named(f, x->feature->idempotency_header) && f->value_len)
+			if (named(in, x->feature->idempotency_header) && in->value_len)
 				x->idempotent = true;
+			fw.timed |= in->token == H2_GRPC_TIMEOUT || named(in, deadline);
 			if (x->ask.readable && x->feature->keep_state)
-				read_other(x, f);
-			if (f->token == H2_CONTENT_LENGTH && limit && decimal(f) > limit)
+				read_other(x, in);
+			if (in->token == H2_CONTENT_LENGTH && limit && decimal(in) > limit)
 				return FAULT_BODY_TOO_LARGE;
 		}
-		if (pass(x, f, &fw))
-			x->field[x->fields++] = *f;
+		if (pass(x, in, &fw))
+			x->field[x->fields++] = *in;
 	}
-	return fw.failed ? FAULT_NO_MEMORY : add_ours(x, &fw);
+	f = fw.failed ? FAULT_NO_MEMORY : add_ours(x, &fw);
+	if (fw.timed && f == FAULT_NONE)
+		deadline_read(x);
+	return f;
 }
 
 /* The worker's next id; then that one more, in hexadecimal and within its last eight

@@ -7,6 +7,7 @@
  *   snapshot.c    an immutable configuration, compiled: plan, routes, trusted networks
  *   exchange.c    the state machine
  *   attempt.c     one try to forward: its beginning, its request body, its end
+ *   deadline.c    the time the client gives: read, kept, passed on
  *   hedge.c       a second try beside the first: when, and whether it is worth it
  *   request.c     what was asked, and the fields that go upstream
  *   response.c    the fields that go downstream; what is kept as recent state
@@ -197,6 +198,9 @@ struct xchg {
 	bool attempting;        /* dc_pool_result is owed */
 	uint8_t attempt_number; /* of the current one */
 	struct attempt other;   /* asked beside the current one: whichever answers first is it */
+	int64_t deadline;       /* the client's, 0: none */
+	struct h2_field *left[2]; /* the fields that say upstream what is left of it: gRPC's, the configured one */
+	bool breaking;          /* the answer is cut, its end is due later */
 	int64_t hedge_due;      /* when to ask another, 0: not for lateness alone */
 	bool asked, shed;       /* counted as demand, as kept out by overload */
 	unsigned interims;      /* of the current attempt, passed on */
@@ -240,6 +244,9 @@ void attempt_finish(struct xchg *x);
 void attempt_keep_nothing(struct xchg *x);
 /* Says once per attempt what it tells about the endpoint. */
 void attempt_over(struct xchg *x, enum fault fault);
+/* The head that came on the current attempt says that the endpoint cannot serve it now, and
+ * another may: the attempt is over. Takes from the retry budget; not when one is under way. */
+bool attempt_turned_away(struct xchg *x);
 /* Lets go of the current attempt; its stream is released when it has closed. */
 void attempt_abandon(struct xchg *x, enum fault fault);
 /* The other attempt becomes the current one, and the reverse. */
@@ -251,6 +258,20 @@ void attempt_drop_other(struct xchg *x);
 void attempt_cancel(struct xchg *x, enum fault fault);
 /* How long a response head may take, ns. */
 int64_t attempt_patience(const struct xchg *x);
+
+/* deadline.c */
+/* Reads a time to answer: 1 to 8 digits and a unit (gRPC over HTTP/2, "Timeout"); `plain`: or
+ * digits alone, milliseconds. False: it is neither. */
+bool deadline_parse(const char *text, size_t len, bool plain, int64_t *ns);
+/* The same the other way, never more than `ns`. Returns the length. */
+size_t deadline_format(int64_t ns, bool plain, char text[16]);
+/* Takes the deadline from x->field. */
+void deadline_read(struct xchg *x);
+/* Writes what is left into the fields that go upstream. False: no memory. */
+bool deadline_pass_on(struct xchg *x);
+/* The earlier of `at` and the deadline. */
+int64_t deadline_or(const struct xchg *x, int64_t at);
+static inline bool deadline_over(const struct xchg *x, int64_t now) { return x->deadline && now >= x->deadline; }
 
 /* hedge.c */
 /* When to ask another endpoint if no answer has come; 0: never for lateness alone. */
@@ -286,6 +307,13 @@ void response_capture_end(struct xchg *x);
 
 /* answer.c: they end the exchange's work on the answer. */
 void answer_refuse(struct xchg *x, enum fault fault);
+/* The answer under way ends here, unfinished, with what makes its client ask again if
+ * anything does: UNAVAILABLE for gRPC (or what the fault says there), for server-sent events
+ * the end of the stream, else a reset. */
+void answer_break_off(struct xchg *x, enum fault fault);
+/* How long the end of a long-lived answer waits, ns: its clients must not all come back in
+ * one instant. 0 for others. */
+int64_t answer_spread(struct xchg *x);
 void answer_stale(struct xchg *x, struct cache_answer *a);
 /* IMF-fixdate (RFC 9110 5.6.7) of this second, 29 octets; the memory stays, its text moves on. */
 const char *http_date(void);
