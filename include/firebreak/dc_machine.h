@@ -58,7 +58,7 @@ struct dc_machine {
 	uint64_t name;        /* dc_name_hash() */
 	int64_t since;        /* monotonic ns of the last transition */
 	int64_t better_since; /* when what it waits for began; 0: it has not */
-	int64_t paused_until; /* a ramp that stepped back goes on then */
+	int64_t paused_until; /* a ramp that stepped back goes on then; probing with no answer ends then */
 	int64_t failed_at;    /* the last failure that counted, or the last time one was forgotten */
 	uint32_t ramp;        /* the share it takes, 1e9 is all: falls at once, grows slowly */
 	uint32_t goal;        /* what it grows to, or is drained from */

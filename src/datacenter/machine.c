@@ -19,7 +19,9 @@
  *
  * All endpoints lost together are one event here, not n. Thresholds lie apart: it is weak
  * below a fifth of good weight, well again from three tenths. What all are lost for us
- * alone is not called down, only suspect, while most other nodes see it up.
+ * alone is not called down, only suspect, while most other nodes see it up. A few answers
+ * that come and go do not make it go to and fro: probing is left for down only after a hold
+ * with none.
  *
  * The share (`ramp`) falls at once with what is left of the endpoints, with the cap its
  * traffic's evidence sets, and with an operator's drain. It grows only after the hold, and
@@ -163,7 +165,7 @@ static struct next judge_held(const struct dc_machine *m, const struct conf_data
 			return (struct next){ DC_PROBING, DC_WHY_ANSWERS };
 		return dissent(in) && now - m->since >= hold ? (struct next){ DC_SUSPECT, DC_WHY_DISSENT } : stay(m);
 	}
-	if (lost(in))
+	if (lost(in) && m->paused_until && now >= m->paused_until)
 		return (struct next){ DC_DOWN, DC_WHY_ALL_LOST };
 	if (in->good < WELL_FROM)
 		return stay(m);
@@ -282,6 +284,10 @@ static void ramp_move(struct dc_machine *m, const struct conf_datacenter *dc, co
 		break;
 	case DC_PROBING:
 		waited(m, in->good >= WELL_FROM, 0, now);
+		if (!lost(in))
+			m->paused_until = 0;
+		else if (!m->paused_until)
+			m->paused_until = now + dc->restore_hold_ms * CLOCK_MS;
 		/* fall through */
 	default:
 		m->ramp = 0;

@@ -235,3 +235,36 @@ def test_the_last_one_does_not_wait(world):
     m.start("b")
     wait_state(m, "probing", name="b")
     assert datacenter(m)["state"] == "up"
+
+
+def blame(m, name, text):
+    for port in m.ports[name]:
+        a = fetch(("127.0.0.1", port), [(":method", "PUT"), (":path", "/_fault?" + text), (":scheme", "http"), (":authority", "x")])
+        assert a.status == 200, a
+
+
+@pytest.mark.slow
+@pytest.mark.plain
+def test_a_return_that_goes_badly_steps_back(world):
+    """It passes its checks and is slow to answer its users: the ramp steps back and ends in
+    another hold, long before everybody is there; once it is well, it comes back."""
+    m = Messenger(world, restore={"hold": "1s", "over": "20s", "first": "10%"})
+    own = homes(m)
+    load = Load(m.address, mix(), rate=300)
+    watch = Watch(m, load)
+    time.sleep(4)
+    m.signal("a", signal.SIGKILL)
+    wait_state(m, "down")
+    m.start("a")
+    blame(m, "a", "latency=100")
+    wait_state(m, "restoring")
+    proc.wait_for(lambda: any(e["why"] == "worse-than-others" for e in transitions(m)), 30, what="the verdict")
+    assert datacenter(m)["state"] == "probing" and datacenter(m)["flaps"] >= 2
+    most = max(share for t, share, state in watch.seen if state == "restoring")
+    assert most < 0.6, "%.0f%% of its users were there" % (most * 100)
+    blame(m, "a", "clear=1")
+    well = load.now()
+    proc.wait_for(lambda: datacenter(m)["share"] > 0.3, 40, what="its return")
+    samples, seen = load.stop(), watch.stop()
+    assert not bad(samples), bad(samples)[:5]
+    check_ramp(samples, seen, own, well)

@@ -281,7 +281,8 @@ static void histories(void **state)
 #define HOLD (5 * CLOCK_SEC)
 #define OVER (20 * CLOCK_SEC)
 #define FIRST 1000
-#define MOVES_MOST 3
+#define MOVES_MOST 3  /* of its traffic, in a hold */
+#define STEPS_MOST 5  /* transitions of any kind */
 
 static struct day {
 	struct world w;
@@ -289,6 +290,7 @@ static struct day {
 	struct dc_input in[DCS];
 	int64_t now, step_ns, drain_from[DCS], drain_over[DCS];
 	int64_t moved[DCS][MOVES_MOST + 1]; /* when its traffic was moved last */
+	int64_t stepped[DCS][STEPS_MOST + 1];
 	int64_t well_since[DCS];
 	enum { CALM, FLAPPING, DYING, MOODS } mood[DCS];
 	unsigned transitions, restored, drains, alone, home_checks;
@@ -377,19 +379,25 @@ static bool serves(enum dc_state s)
 	return s == DC_UP || s == DC_RESTORING;
 }
 
-/* No more than three moves of its traffic in a hold, but for operators and for want of another. */
+/* Within a hold no more than `most` of these. */
+static void not_too_often(int64_t *at, unsigned most)
+{
+	memmove(at + 1, at, most * sizeof(*at));
+	at[0] = day.now;
+	assert_true(!at[most] || day.now - at[most] > HOLD);
+}
+
+/* Operators, and the want of another, may ask for more. */
 static void moved(unsigned d, enum dc_state from, enum dc_state to)
 {
 	if (day.m[d].why == DC_WHY_ALONE || day.m[d].why == DC_WHY_OPERATOR || day.in[d].drain) {
 		memset(day.moved[d], 0, sizeof(day.moved[d]));
+		memset(day.stepped[d], 0, sizeof(day.stepped[d]));
 		return;
 	}
-	if (serves(from) == serves(to))
-		return;
-	memmove(&day.moved[d][1], &day.moved[d][0], MOVES_MOST * sizeof(day.moved[d][0]));
-	day.moved[d][0] = day.now;
-	if (day.moved[d][MOVES_MOST])
-		assert_true(day.now - day.moved[d][MOVES_MOST] > HOLD);
+	not_too_often(day.stepped[d], STEPS_MOST);
+	if (serves(from) != serves(to))
+		not_too_often(day.moved[d], MOVES_MOST);
 }
 
 static void check_transition(unsigned d, enum dc_state from)
