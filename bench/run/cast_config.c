@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cast.h"
+#include "firebreak/clock.h"
 
 /* Route and what a feature needs to be served as a messenger would have it. */
 static const struct {
@@ -60,7 +61,8 @@ static void write_datacenters(const struct cast *c, FILE *f)
 			fprintf(f, "    capacity: %.0f\n", s->datacenter[d].capacity * s->datacenter[d].endpoints);
 		else
 			fprintf(f, "    capacity: %u\n", 100 * s->datacenter[d].endpoints);
-		fprintf(f, "    restore: { hold: 1s, over: 3s }\n    endpoints: [");
+		fprintf(f, "    restore: { hold: %lldms, over: %lldms }\n    endpoints: [", (long long)(s->proxy.restore_hold / CLOCK_MS),
+			(long long)(s->proxy.restore_over / CLOCK_MS));
 		for (e = 0, comma = ""; e < c->endpoints; e++) {
 			if (c->endpoint[e].datacenter != (int)d)
 				continue;

@@ -500,6 +500,8 @@ void scenario_quicken(struct scenario *s, double factor)
 
 #define SHORTER(t) ((t) = (int64_t)((double)(t) / factor))
 	SHORTER(s->duration);
+	SHORTER(s->proxy.restore_hold);
+	SHORTER(s->proxy.restore_over);
 	s->scale *= factor;
 	for (i = 0; i < s->steps; i++) {
 		SHORTER(s->step[i].from);

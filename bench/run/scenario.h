@@ -155,6 +155,7 @@ struct scenario {
 		bool redis, wire; /* wire: relays stand between the proxy and all it talks to */
 		unsigned workers;
 		bool tls;          /* clients to proxy */
+		int64_t restore_hold, restore_over; /* as its configuration has them; ns */
 		const char *extra; /* lines "key: value in flow style\n" of firebreak.yaml; NULL: none */
 	} proxy;
 
