@@ -374,7 +374,7 @@ static const struct figure {
 
 /* ---- parsing ---- */
 
-static bool parse_figure(struct assertion *a, const char *word, char why[200])
+static bool parse_figure(struct assertion *a, const char *word, char why[JUDGE_WHY])
 {
 	static const struct figure by_outcome = { "", UNIT_NONE, 0, NULL };
 	size_t i, n;
@@ -395,13 +395,13 @@ static bool parse_figure(struct assertion *a, const char *word, char why[200])
 		a->ratio = word[n];
 		return true;
 	}
-	n = (size_t)snprintf(why, 200, "no figure \"%.40s\"; expected an outcome", word);
-	for (i = 0; i < FIGURES && n < 200; i++)
-		n += (size_t)snprintf(why + n, 200 - n, ", %s", table[i].word);
+	n = (size_t)snprintf(why, JUDGE_WHY, "no figure \"%.40s\"; expected an outcome", word);
+	for (i = 0; i < FIGURES && n < JUDGE_WHY; i++)
+		n += (size_t)snprintf(why + n, JUDGE_WHY - n, ", %s", table[i].word);
 	return false;
 }
 
-static bool parse_what(const struct scenario *s, struct assertion *a, const char *what, char why[200])
+static bool parse_what(const struct scenario *s, struct assertion *a, const char *what, char why[JUDGE_WHY])
 {
 	unsigned f;
 
@@ -422,12 +422,12 @@ static bool parse_what(const struct scenario *s, struct assertion *a, const char
 	}
 	if (a->tier)
 		return true;
-	snprintf(why, 200, "no feature or tier \"%.60s\" in this scenario; expected one, or all, or core-reads", what);
+	snprintf(why, JUDGE_WHY, "no feature or tier \"%.60s\" in this scenario; expected one, or all, or core-reads", what);
 	return false;
 }
 
 /* "dc.NAME"; a figure of a datacenter needs one, others have no use for it. */
-static bool parse_datacenter(const struct scenario *s, struct assertion *a, const char *what, const char *figure, char why[200])
+static bool parse_datacenter(const struct scenario *s, struct assertion *a, const char *what, const char *figure, char why[JUDGE_WHY])
 {
 	bool named = !strncmp(what, "dc.", 3);
 	unsigned i;
@@ -438,16 +438,16 @@ static bool parse_datacenter(const struct scenario *s, struct assertion *a, cons
 			a->datacenter = (int)i;
 	}
 	if (named && a->datacenter < 0)
-		snprintf(why, 200, "no datacenter \"%.60s\" in this scenario", what + 3);
+		snprintf(why, JUDGE_WHY, "no datacenter \"%.60s\" in this scenario", what + 3);
 	else if (named != !!(a->figure->flags & DATACENTER))
-		snprintf(why, 200, named ? "\"%.40s\" is no figure of a datacenter; expected share, share_max or transitions" :
+		snprintf(why, JUDGE_WHY, named ? "\"%.40s\" is no figure of a datacenter; expected share, share_max or transitions" :
 			 "\"%.40s\" is a figure of a datacenter; expected dc.NAME before it", figure);
 	else
 		return true;
 	return false;
 }
 
-static bool parse_window(const struct scenario *s, struct assertion *a, const char *name, char why[200])
+static bool parse_window(const struct scenario *s, struct assertion *a, const char *name, char why[JUDGE_WHY])
 {
 	unsigned i;
 
@@ -462,11 +462,11 @@ static bool parse_window(const struct scenario *s, struct assertion *a, const ch
 			return true;
 		}
 	}
-	snprintf(why, 200, "no window \"%.60s\" in this scenario", name);
+	snprintf(why, JUDGE_WHY, "no window \"%.60s\" in this scenario", name);
 	return false;
 }
 
-static bool parse_number(struct assertion *a, const char *text, char why[200])
+static bool parse_number(struct assertion *a, const char *text, char why[JUDGE_WHY])
 {
 	static const struct {
 		const char *suffix;
@@ -488,12 +488,12 @@ static bool parse_number(struct assertion *a, const char *text, char why[200])
 			return true;
 		}
 	}
-	snprintf(why, 200, "\"%.40s\" is no %s", text, unit == UNIT_TIME ? "time; expected a number with us, ms or s" :
+	snprintf(why, JUDGE_WHY, "\"%.40s\" is no %s", text, unit == UNIT_TIME ? "time; expected a number with us, ms or s" :
 		 unit == UNIT_AGE ? "age; expected a number with s, m or h" : unit == UNIT_RATIO ? "ratio; expected 0.999 or 99.9%" : "number");
 	return false;
 }
 
-static bool parse(const struct scenario *s, const char *text, struct assertion *a, char why[200])
+static bool parse(const struct scenario *s, const char *text, struct assertion *a, char why[JUDGE_WHY])
 {
 	static const char *const ops[] = { "==", "!=", "<=", ">=", "<", ">" };
 	char left[100], number[40], during[8] = "", window[40] = "", rest, *dot;
@@ -503,13 +503,13 @@ static bool parse(const struct scenario *s, const char *text, struct assertion *
 	*a = (struct assertion){ 0 };
 	n = sscanf(text, " %99[^ =!<>] %2[=!<>] %39s %7s %39s %c", left, a->op, number, during, window, &rest);
 	if ((n != 3 && n != 5) || (n == 5 && strcmp(during, "during") != 0)) {
-		snprintf(why, 200, "expected [WHAT.]FIGURE OP NUMBER [during WINDOW], such as send.success_ratio >= 0.999 during outage");
+		snprintf(why, JUDGE_WHY, "expected [WHAT.]FIGURE OP NUMBER [during WINDOW], such as send.success_ratio >= 0.999 during outage");
 		return false;
 	}
 	for (i = 0; i < 6 && strcmp(ops[i], a->op) != 0; i++)
 		;
 	if (i == 6) {
-		snprintf(why, 200, "\"%s\" compares nothing; expected == != <= >= < or >", a->op);
+		snprintf(why, JUDGE_WHY, "\"%s\" compares nothing; expected == != <= >= < or >", a->op);
 		return false;
 	}
 	dot = strrchr(left, '.');
@@ -518,7 +518,7 @@ static bool parse(const struct scenario *s, const char *text, struct assertion *
 	if (dot)
 		*dot = '\0';
 	if ((a->figure->flags & WHOLE_RUN) && (dot || n == 5)) {
-		snprintf(why, 200, "%s is of the whole run; expected no feature before it and no window behind", a->figure->word);
+		snprintf(why, JUDGE_WHY, "%s is of the whole run; expected no feature before it and no window behind", a->figure->word);
 		return false;
 	}
 	if (!parse_datacenter(s, a, dot ? left : "", dot ? dot + 1 : left, why))
@@ -527,7 +527,7 @@ static bool parse(const struct scenario *s, const char *text, struct assertion *
 	       parse_window(s, a, window, why) && parse_number(a, number, why);
 }
 
-bool judge_parse(const struct scenario *s, const char *text, char why[200])
+bool judge_parse(const struct scenario *s, const char *text, char why[JUDGE_WHY])
 {
 	struct assertion a;
 
@@ -562,7 +562,7 @@ static struct value find(const struct result *r, const struct assertion *a)
 void judge_all(struct result *r)
 {
 	struct assertion a;
-	char why[200];
+	char why[JUDGE_WHY];
 	unsigned i;
 
 	r->code = r->invalid ? RUN_INVALID : RUN_HELD;

@@ -118,7 +118,8 @@ struct result {
  *   OP       == != <= >= < >
  *   UNIT     us ms s of latencies and times, s m h of ages, % or none of ratios
  */
-bool judge_parse(const struct scenario *s, const char *text, char why[200]);
+#define JUDGE_WHY 400 /* octets of a sentence, its end included */
+bool judge_parse(const struct scenario *s, const char *text, char why[JUDGE_WHY]);
 /* Fills r->judged and r->code. What cannot be told (nothing was asked, no journal, the run ended
  * before the window did) has not held. */
 void judge_all(struct result *r);

@@ -410,7 +410,7 @@ static void read_assertions(struct reader *r, const struct node *list)
 {
 	struct scenario *s = r->s;
 	const struct node *n;
-	char why[200];
+	char why[JUDGE_WHY];
 
 	if (!read_list(r, list, "assert", "a list of assertions"))
 		return;

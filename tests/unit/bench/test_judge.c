@@ -108,7 +108,7 @@ static void test_assertions(void **state)
 		{ "dropped == 0", 0, true },
 	};
 	struct result r;
-	char why[200];
+	char why[JUDGE_WHY];
 	size_t i, n = sizeof(cases) / sizeof(*cases);
 
 	fill(&r);
@@ -169,7 +169,7 @@ static void test_not_assertions(void **state)
 		"dc.pangyo.failed == 0", "dc.pangyo == 0", "dc.anyang.share > 0", "share > 0", "send.transitions == 0", "dc.pangyo.share > 1s",
 	};
 	struct scenario *s = scenario();
-	char why[200];
+	char why[JUDGE_WHY];
 	size_t i;
 
 	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -266,7 +266,7 @@ static void test_shares(void **state)
 	struct result r = { .s = scenario(), .sample = sample, .samples = 2000, .mark = &mark, .marks = 1, .lasted = 20 * SEC };
 	struct scenario *s = (struct scenario *)r.s;
 	struct shares out;
-	char why[200];
+	char why[JUDGE_WHY];
 	unsigned i;
 
 	s->datacenter[1] = (struct scenario_datacenter){ .name = "anyang" };

@@ -81,7 +81,9 @@ static void test_whole(void **state)
 	assert_true(s->event[7].datacenter == -1 && s->event[7].endpoints == UINT64_MAX && s->event[8].at == 72 * S && s->event[9].at == 75 * S);
 	assert_int_equal(s->windows, 1);
 	assert_true(s->scale == 2400 && s->feature[1].was_hours == 28 && !strcmp(s->feature[1].was, "slow"));
+	assert_true(s->proxy.restore_hold == 1 * S && s->proxy.restore_over == 3 * S);
 	scenario_quicken(s, 10);
+	assert_true(s->proxy.restore_hold == S / 10 && s->proxy.restore_over == 3 * S / 10);
 	assert_true(s->scale == 24000);
 	assert_true(s->duration == 12 * S && s->step[2].from == 7 * S && s->event[1].at == 2 * S && s->window[0].until == 3 * S);
 	scenario_free(s);
@@ -186,6 +188,7 @@ static const struct {
 	{ TOP "target: { address: \"127.0.0.1:1\" }\n" LOAD FEATS "timeline: [{ at: 5s, fault: { dc: pangyo, kind: kill } }, { at: 5s, operator: x }]\n",
 	  "a fault of a target that is there already|words of the operator without an admin side" },
 	/* windows, assertions */
+	{ TOP DCS LOAD FEATS "assert: [\"lots == 0\"]\n", "6:10: error: \"lots == 0\": no figure \"lots\"; expected an outcome, success_ratio, |, dropped, stream_cuts" },
 	{ TOP DCS LOAD FEATS "windows: { a: { from: 5s, until: 5s }, b: { from: 1s, until: 61s }, \"c d\": { from: 1s, until: 2s } }\n",
 	  "the window ends at 5s|the window ends at 61s|a window \"c d\"" },
 };
