@@ -89,6 +89,7 @@ struct dc_want {
 	uint64_t hash;           /* the user: same value, same datacenter while it lives */
 	uint64_t random;         /* for the choice of endpoint */
 	uint64_t tried;          /* bit per endpoint already tried by this request */
+	bool grpc;               /* whoever takes it is a gRPC server, and asked sparingly with PING */
 	uint8_t tier;            /* of the request's feature */
 	uint8_t fence;           /* 1 + the datacenter to go to while it may answer, whatever else; 0: none */
 };

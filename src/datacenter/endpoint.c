@@ -48,6 +48,7 @@ struct endpoint *endpoint_create(struct dc_pool *p, unsigned index)
 		return NULL;
 	ep->pool = p;
 	ep->index = (int)index;
+	ep->calm = dc->check_type == CONF_CHECK_GRPC;
 	ep->secure = dc->tls;
 	ep->verify = dc->verify;
 	ep->streams = SIZE_MAX;
@@ -227,10 +228,22 @@ static void resolve(struct endpoint *ep, int64_t now)
 
 /* ---- links ---- */
 
+/* gRPC servers allow two PINGs more than expected after each HEADERS or DATA of theirs, and
+ * close the connection with all its calls at the next ("too_many_pings"; gRFC A8): the first
+ * is for the moment an answer is late, the second for a while after it. */
+#define CALM_PINGS 2
+
 void link_ping(struct link *l)
 {
 	if (h2_ping_pending(l->h2))
 		return;
+	if (l->answered != h2_session_answered(l->h2)) {
+		l->answered = h2_session_answered(l->h2);
+		l->pings = 0;
+	}
+	if (l->ep->calm && l->pings >= CALM_PINGS)
+		return;
+	l->pings++;
 	l->pinged = h2_ping(l->h2);
 	l->ticks = 0;
 	if (!l->ep->pool->dying)
@@ -265,7 +278,7 @@ static void on_pong(void *owner, int64_t rtt)
 		l->patience++;
 	if (l->ep->proving && l->pinged >= l->ep->failed_at)
 		endpoint_trusted(l->ep);
-	if (first)
+	if (first && !l->ep->calm)
 		link_ping(l); /* the first round trip also had a handshake, or a peer asleep, in it */
 }
 

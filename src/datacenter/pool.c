@@ -250,6 +250,7 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
 		*endpoint = i;
 		if (!p->endpoint[i])
 			continue;
+		p->endpoint[i]->calm |= want->grpc;
 		l = endpoint_link(p->endpoint[i], connect, why);
 		if (l)
 			st = request_on(l, field, n, end, user, why);

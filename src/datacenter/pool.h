@@ -24,6 +24,8 @@ struct link {
 	struct h2_session *h2;
 	int64_t asked;      /* the first request since the peer was last heard */
 	int64_t pinged;     /* the last PING was sent */
+	int64_t answered;   /* the last answer, as of then */
+	unsigned pings;     /* sent since that answer */
 	int64_t idle_since; /* 0: it has streams */
 	uint8_t patience;   /* PINGs answered since the last new request: the next waits longer */
 	uint8_t ticks;      /* checks that saw the pending PING: our own stalls are not the peer's */
@@ -53,6 +55,7 @@ struct endpoint {
 	int64_t failed_at;       /* a PING sent later can prove it good again */
 	int64_t connect_at;      /* not before: pause after a failure, pace of spares */
 	int64_t backoff;
+	bool calm;               /* a gRPC server: counts PINGs */
 	bool proving;            /* it failed: avoided until a PING is answered */
 };
 

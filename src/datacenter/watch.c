@@ -31,8 +31,8 @@ static int64_t patience(const struct link *l)
 	int64_t idle = r->ping_idle_ms * CLOCK_MS, late = r->ping_after_ms * CLOCK_MS;
 
 	if (!h2_session_streams(l->h2))
-		return idle;
-	return smaller(late << l->patience, larger(idle, late));
+		return l->ep->calm ? INT64_MAX : idle;
+	return smaller(late << (l->ep->calm ? 4 * l->patience : l->patience), larger(idle, late));
 }
 
 /* How long a PING may stay unanswered. */

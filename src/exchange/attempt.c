@@ -80,6 +80,7 @@ enum fault attempt_start(struct xchg *x)
 	if (!x->want.hash) {
 		x->want.hash = request_user(x, 0, x->client->salt);
 		x->want.random = worker_random(x->w);
+		x->want.grpc = x->grpc;
 		x->want.tier = x->feature->tier;
 	}
 	if (x->via != x->w->snap) { /* endpoints are numbered anew by every configuration */

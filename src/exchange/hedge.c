@@ -37,7 +37,7 @@ void expectation_learn(struct expectation *e, int64_t took)
 
 int64_t expectation_late(const struct expectation *e)
 {
-	double late = e->usual + larger(4 * e->deviation, e->usual / 16);
+	double late = e->usual + larger(3 * e->deviation, e->usual / 32);
 
 	if (e->seen < KNOWN || late > MOST)
 		return 0;
