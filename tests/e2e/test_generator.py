@@ -137,6 +137,16 @@ def test_closed_loop_keeps_so_many_under_way(world, server):
     assert 5 < most <= 10, most
 
 
+def test_closed_loop_outlives_its_server(world, server):
+    """Each answer is followed on its own connection: one that is lost is followed by nothing at once."""
+    r = Rehearsal(world, scenario(server.port, "3s", "closed: 10, connections: 2, streams: 5, timeout: 500ms"))
+    proc.wait_for(lambda: re.search(r"^ +1s", r.log(), re.M), 30, what="a second of the run")
+    server.kill(signal.SIGKILL)
+    r.wait(0)
+    outcomes = r.result()["windows"][0]["all"]["outcomes"]
+    assert outcomes["served"] > 100 and 10 <= outcomes["failed"] <= 100, outcomes
+
+
 def test_a_generator_that_is_late_makes_the_run_invalid(world, server):
     r = Rehearsal(world, scenario(server.port, "3s", "steps: [{ rate: 200 }]"))
     proc.wait_for(lambda: re.search(r"^ +1s", r.log(), re.M), 30, what="a second of the run")
