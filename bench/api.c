@@ -253,6 +253,10 @@ static void healthz(struct call *c)
 	struct buf b = { 0 };
 	bool well = c->b->fault.unhealthy <= 0;
 
+	if (c->b->fault.deaf > 0) {
+		c->silent = true;
+		return;
+	}
 	answer_json(c, well ? 200 : 503, &b, json_put(&b, "{\"healthy\":%s}", well ? "true" : "false"));
 }
 

@@ -23,7 +23,8 @@
 	X(slow_bytes, 1e9, "bytes per second of each answer's body, 0: no limit") \
 	X(capacity, 1e9, "requests per second; beyond it requests queue for up to 1 s, then 503; 0: no limit") \
 	X(goaway, 1e9, "GOAWAY after every so many requests; 0: never") \
-	X(unhealthy, 1, "1: /healthz answers 503")
+	X(unhealthy, 1, "1: /healthz answers 503") \
+	X(deaf, 1, "1: /healthz is never answered; requests are")
 
 struct fault_set {
 #define X(name, most, help) double name;

@@ -23,6 +23,7 @@ static const struct {
 	[SFAULT_LATENCY] = { "latency", 1e-6 },      [SFAULT_ERRORS] = { "error", 1 },           [SFAULT_MUTE] = { "silence", 1 },
 	[SFAULT_REFUSE_STREAMS] = { "refuse", 1 },   [SFAULT_RESET] = { "reset", 1 },            [SFAULT_SLOW_BYTES] = { "slow_bytes", 1 },
 	[SFAULT_CAPACITY] = { "capacity", 1 },       [SFAULT_GOAWAY] = { "goaway", 1 },          [SFAULT_UNHEALTHY] = { "unhealthy", 1 },
+	[SFAULT_DEAF] = { "deaf", 1 },
 };
 
 /* ---- faults ---- */

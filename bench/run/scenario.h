@@ -86,7 +86,8 @@ struct scenario_datacenter {
 	X(SLOW_BYTES, "slow-bytes", MESSENGER, true, "rate", "octets per second of each answer") \
 	X(CAPACITY, "capacity", MESSENGER, true, "rate", "requests per second it can carry") \
 	X(GOAWAY, "goaway", MESSENGER, true, "count", "GOAWAY after every so many requests") \
-	X(UNHEALTHY, "unhealthy", MESSENGER, false, "", "the health check answers 503") \
+	X(UNHEALTHY, "unhealthy", MESSENGER, false, "", "the health check answers 503; requests are served") \
+	X(DEAF, "deaf", MESSENGER, false, "", "the health check is never answered; requests are served") \
 	X(BLACKHOLE, "blackhole", WIRE, false, "", "no octet passes, nothing is closed or refused") \
 	X(REFUSE, "refuse", WIRE, false, "", "connections are refused, open ones reset") \
 	X(DELAY, "delay", WIRE, true, "duration", "one way, each way; with `jitter`") \

@@ -201,6 +201,18 @@ static void test_faults_of_the_messenger(void **state)
 	end(&st);
 }
 
+/* Nothing but checks comes to it, and they are not answered. */
+static void test_deaf(void **state)
+{
+	struct stage st = begin("proxy: { " QUICK " }\ntimeline:\n  - { at: 300ms, fault: { dc: anyang, kind: deaf, for: 10s } }\n");
+
+	until(&st, 'd', "anyang down", 1);
+	assert_string_equal(timeline_in_force(st.t), "anyang: deaf");
+	until(&st, 'd', "anyang up", 2);
+	assert_null(timeline_trouble(st.t));
+	end(&st);
+}
+
 static void test_what_goes_wrong_makes_the_run_invalid(void **state)
 {
 	struct stage st = begin("timeline:\n  - { at: 100ms, operator: \"mode set nonsense\" }\n");
@@ -415,6 +427,7 @@ int main(void)
 		cmocka_unit_test(test_faults_of_processes),
 		cmocka_unit_test(test_faults_of_the_wire),
 		cmocka_unit_test(test_faults_of_the_messenger),
+		cmocka_unit_test(test_deaf),
 		cmocka_unit_test(test_what_goes_wrong_makes_the_run_invalid),
 		cmocka_unit_test(test_faults_of_the_proxy),
 		cmocka_unit_test(test_back_before_it_has_ended),
