@@ -89,6 +89,7 @@ struct dc_want {
 	uint64_t hash;           /* the user: same value, same datacenter while it lives */
 	uint64_t random;         /* for the choice of endpoint */
 	uint64_t tried;          /* bit per endpoint already tried by this request */
+	bool crowded;            /* some of these are not tried but full: no reason to exceed another's ramp, but for core */
 	bool grpc;               /* whoever takes it is a gRPC server, and asked sparingly with PING */
 	uint8_t tier;            /* of the request's feature */
 	uint8_t fence;           /* 1 + the datacenter to go to while it may answer, whatever else; 0: none */
@@ -99,8 +100,8 @@ struct dc_want {
  * standby, behind all others), the first is his home. A datacenter at share s keeps the
  * fraction s of its own users, always the same ones: a growing share only adds to them. The
  * others go to the next in their order. One that is restoring takes nobody else's users,
- * also not from failovers and retries, while any other can be tried; shares alone refuse
- * nobody.
+ * also not from failovers and retries, while any other can be tried, and of lesser tiers not
+ * because others are full; shares alone refuse nobody.
  * Endpoint: by power of two choices on in-flight and recent latency, among those that have
  * not half again their part of what is under way. Untried endpoints of the same datacenter
  * come before another datacenter unless the whole datacenter looks bad; avoided ones only

@@ -112,6 +112,8 @@ const char *show_progress(const json_t *dc, char *out, size_t size)
 		n += (size_t)snprintf(out + n, size - n, "%s%s %.0f%%", separator, tier, s * 100);
 		separator = ", ";
 	}
+	if (!strncmp(text(dc, "state"), "drain", 5) && n < size)
+		snprintf(out + n, size - n, "; %.0f under way", number(json_object_get(dc, "load"), "in_flight"));
 	return out;
 }
 

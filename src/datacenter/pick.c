@@ -183,13 +183,19 @@ static struct score score(const struct conf_datacenter *dc, uint64_t user)
 	return (struct score){ minus_log2(mix(user ^ mix(dc_name_hash(dc->name)))), dc->weight };
 }
 
+/* It takes its own users only, or not even them: unless nothing else is left. */
+static bool reserved(enum dc_state s)
+{
+	return s == DC_RESTORING || s == DC_DRAINING || s == DC_PROBING;
+}
+
 /* Whether its share has room for this user: its own by a hash that has nothing to do with the
  * one of his order, others by the same, but none while its own are moved. */
 static bool admits(const struct conf *c, const struct dc_live *live, const struct dc_want *want, unsigned d, bool home)
 {
 	uint16_t share = live->tier_share[d][want->tier % CONF_MAX_TIERS];
 
-	if (!home && (live->datacenter_state[d] == DC_RESTORING || live->datacenter_state[d] == DC_DRAINING))
+	if (!home && reserved((enum dc_state)live->datacenter_state[d]))
 		return false;
 	return share >= DEGRADE_FULL || mix(mix(want->hash) + dc_name_hash(c->datacenter[d].name)) % DEGRADE_FULL < share;
 }
@@ -233,6 +239,8 @@ static int pick_datacenter(const struct conf *c, const struct dc_live *live, con
 	for (d = 0; d < c->datacenters; d++) {
 		rank[d] = rank_datacenter(c, live, local, want->tried, d, now);
 		beyond = live->datacenter_state[d] == DC_UP ? CROWDED : HELD;
+		if (want->crowded && want->tier && reserved((enum dc_state)live->datacenter_state[d]))
+			beyond = UNUSABLE;
 		if (rank[d] < beyond && !admits(c, live, want, d, (int)d == home))
 			rank[d] = beyond;
 		if (rank[d] < best)

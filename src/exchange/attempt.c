@@ -94,6 +94,7 @@ enum fault attempt_start(struct xchg *x)
 		return FAULT_NO_MEMORY;
 	want = x->want;
 	want.tried |= full = load_full(x);
+	want.crowded = full;
 	x->up = dc_pool_request(x->w->pool, &want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
 	if (endpoint < 0 && full)
 		return FAULT_OVERLOADED; /* no try was made */

@@ -169,9 +169,11 @@ static void disruption_is_minimal(void **state)
 	assert_true(moved > 0);
 }
 
+static bool crowded;
+
 static int datacenter_for(uint64_t hash, unsigned tier, uint64_t tried)
 {
-	struct dc_want want = { .hash = hash, .random = hash * 77, .tried = tried, .tier = (uint8_t)tier };
+	struct dc_want want = { .hash = hash, .random = hash * 77, .tried = tried, .crowded = crowded, .tier = (uint8_t)tier };
 	int e = dc_pick(&w.conf, &w.live, &w.local, &want, NOW);
 
 	return e < 0 ? -1 : w.ep[e].datacenter;
@@ -226,6 +228,10 @@ static void nobody_elses_users(void **state)
 		home_tried = UINT64_C(3) << (2 * home);
 		assert_int_equal(datacenter_for(hash, 0, home_tried), 3 - home);
 		assert_int_equal(datacenter_for(hash, 0, 0x3c), 0);
+		crowded = true; /* the others were not tried, but are full: for core only */
+		assert_int_equal(datacenter_for(hash, 0, 0x3c), 0);
+		assert_int_equal(datacenter_for(hash, 1, 0x3c), -1);
+		crowded = false;
 		w.live.datacenter_state[1] = w.live.datacenter_state[2] = DC_DOWN;
 		assert_int_equal(datacenter_for(hash, 1, 0), 0);
 		w.live.datacenter_state[0] = DC_PROBING; /* held */
