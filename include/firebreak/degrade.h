@@ -143,19 +143,19 @@ struct degrade_traffic {
 
 struct degrade_bounded {
 	double limit;   /* 0: open */
-	unsigned late;  /* looks in a row that found it too slow, while open */
+	int64_t late;   /* ns: so long it has been too slow, while open */
 	int64_t used;   /* monotonic ns: when it last kept somebody out */
 	int64_t cut;    /* monotonic ns: no other cut before */
 };
 
 /* Do answers come later when more requests are under way? */
 struct degrade_trial {
-	bool on;
+	unsigned stage; /* 0: none */
 	int64_t began, next, pause;
 	double limit[DEGRADE_BOUNDS]; /* in force meanwhile */
 	/* What is measured, now and before the trial. */
 	int64_t from;
-	double answers, fit, waited, fit_before, flight_before;
+	double answers, fit, waited, fit_before, flight_before, rate_before;
 	bool used;
 };
 
@@ -192,13 +192,15 @@ struct degrade_demand {
 	uint32_t asked[CONF_MAX_TIERS];
 	uint32_t cut[CONF_MAX_TIERS];    /* of them, outside the admitted share */
 	uint32_t turned[CONF_MAX_TIERS]; /* of them, inside it, but no datacenter had room, or one that rejects them */
+	uint32_t answered;               /* requests of all tiers that the datacenters were done with */
 };
 
 /* Begins with zeroes. owned by: whoever declares it; plain data. */
 struct degrade_admission {
 	double admitted;               /* requests per second let in; 0: all */
 	double demand[CONF_MAX_TIERS]; /* requests per second, smoothed */
-	unsigned calm;                 /* windows in a row in which nobody was turned away */
+	unsigned calm;                 /* windows in a row in which hardly anybody was turned away */
+	bool fell;                     /* in the last window */
 	struct degrade_demand seen;    /* the window under way */
 	int64_t from;
 	uint16_t share[CONF_MAX_TIERS]; /* the result, basis points; valid once fed */

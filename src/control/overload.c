@@ -117,8 +117,11 @@ void ctl_overload_tick(struct ctl *c)
 	collect(o, c->conf, c->board);
 	for (d = 0; d < c->conf->datacenters; d++) {
 		degrade_limit(&o->limiter[d], &c->conf->overload, &o->traffic[d], hold, now);
-		for (f = 0; o->limiter[d].rejecting && f < c->conf->features; f++)
-			o->demand.turned[c->conf->feature[f].tier] += o->traffic[d].rejects[f];
+		for (f = 0; f < c->conf->features; f++) {
+			o->demand.answered += o->traffic[d].answers[f];
+			if (o->limiter[d].rejecting)
+				o->demand.turned[c->conf->feature[f].tier] += o->traffic[d].rejects[f];
+		}
 	}
 	make_sense(&o->demand);
 	if (c->conf->overload.wait_ms)

@@ -41,6 +41,7 @@ static void gather(struct degrade_demand *to, const struct degrade_demand *d)
 		to->cut[t] += d->cut[t];
 		to->turned[t] += d->turned[t];
 	}
+	to->answered += d->answered;
 }
 
 static double smooth(double before, double now)
@@ -79,8 +80,12 @@ static void adjust(struct degrade_admission *a, unsigned tiers, double seconds)
 		let += s->asked[t] - s->cut[t];
 		turned += s->turned[t];
 	}
-	through = (let - turned) / seconds;
-	if (let >= FEW && too_many(turned, let)) {
+	/* What is at work from before counts as well: while a queue drains nobody gets through. */
+	through = most(let - turned, s->answered) / seconds;
+	if (a->fell) { /* what that did is not seen yet */
+		a->fell = false;
+	} else if (let >= FEW && too_many(turned, let)) {
+		a->fell = true;
 		a->calm = 0;
 		a->admitted = a->admitted > 0 ? most(FALL_MOST * a->admitted, least(FALL_LEAST * a->admitted, through)) : through;
 		a->admitted = most(1, a->admitted);

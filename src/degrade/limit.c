@@ -5,7 +5,7 @@
  * Netflix' concurrency-limits and Envoy's adaptive concurrency), and from answers that
  * say "overloaded" themselves.
  *
- *              some windows in a row too late            limit x fit + slack
+ *              too late for a while                      limit x fit + slack
  *     ┌──────┐ ───────────────────────────▶ ┌─────────┐ ─────────┐
  *     │ open │                              │ limited │ ◀────────┘
  *     └──────┘ ◀─────────────────────────── └─────────┘ ─────────┐ trial: 1.5 x limit for a second;
@@ -59,11 +59,13 @@
 #define TRIAL_PAUSE  (5 * SEC)
 #define TRIAL_RARE   (60 * SEC)
 #define TRIAL_MORE   1.25 /* so many more have to be under way for the trial to say anything */
+#define TRIAL_STAGES 2    /* one may be luck: what was idle before looks like more for more */
+#define SAME_RATE    0.7
 #define SAME         0.9  /* and to wait as long as before, within noise, for the wait to be no queue */
 
-/* Windows in a row that make a limit. The first tier's waits whether keeping the others
- * out is enough. */
-static const unsigned patience[DEGRADE_BOUNDS] = { [DEGRADE_LESSER] = 2, [DEGRADE_CORE] = 8 };
+/* So long too late in a row makes a limit; what is draining is not counted. The first tier's
+ * waits whether keeping the others out is enough. */
+static const int64_t patience[DEGRADE_BOUNDS] = { [DEGRADE_LESSER] = 2 * WINDOW, [DEGRADE_CORE] = 8 * WINDOW };
 
 /* One window, reduced. */
 struct view {
@@ -184,7 +186,7 @@ static void step(struct degrade_bounded *b, const struct view *v, enum degrade_b
 	bool used = l->seen.full[which];
 
 	if (!b->limit) {
-		b->late = fit >= 1 ? 0 : b->late + !v->draining;
+		b->late = fit >= 1 ? 0 : b->late + (v->draining ? 0 : now - l->from);
 		if (b->late >= patience[which] || (which == DEGRADE_LESSER && b->late && fit < CUT))
 			*b = (struct degrade_bounded){ .limit = most(DEGRADE_LIMIT_LEAST, most(v->carried[which], l->peak * most(FIRST_CUT, fit))),
 						      .used = now, .cut = now + v->wait };
@@ -235,6 +237,23 @@ static void measure(struct degrade_limiter *l, const struct view *v)
 	t->used |= l->seen.full[DEGRADE_LESSER] || l->seen.full[DEGRADE_CORE];
 }
 
+static void trial_raise(struct degrade_limiter *l, double fit, double flight, int64_t now)
+{
+	struct degrade_trial *t = &l->trial;
+	unsigned b;
+
+	/* What is under way may be more than the limit, if it is the first tier's: the others
+	 * are let in beside it. */
+	for (b = 0; b < DEGRADE_BOUNDS; b++)
+		t->limit[b] = l->bound[b].limit > 0 ? least(LIMIT_MOST, TRIAL * most(t->stage ? t->limit[b] : l->bound[b].limit, 2 * flight)) : 0;
+	t->stage++;
+	t->began = now;
+	t->fit_before = fit;
+	t->flight_before = flight;
+	t->rate_before = t->answers / (double)(now - t->from);
+	measure_anew(t, now);
+}
+
 static void trial_end(struct degrade_limiter *l, bool same, int64_t now)
 {
 	struct degrade_trial *t = &l->trial;
@@ -246,8 +265,8 @@ static void trial_end(struct degrade_limiter *l, bool same, int64_t now)
 		l->usual[f] = most(l->usual[f], mean);
 	}
 	for (b = 0; same && b < DEGRADE_BOUNDS; b++)
-		l->bound[b].limit = least(LIMIT_MOST, t->limit[b]);
-	t->on = false;
+		l->bound[b].limit = t->limit[b];
+	t->stage = 0;
 	t->pause = same ? TRIAL_PAUSE : t->pause * 2 < TRIAL_RARE ? t->pause * 2 : TRIAL_RARE;
 	t->next = now + t->pause;
 	measure_anew(t, now);
@@ -259,39 +278,46 @@ static bool trial(struct degrade_limiter *l, const struct view *v, bool held, in
 {
 	struct degrade_trial *t = &l->trial;
 	int64_t span = now - t->from;
-	double fit, flight;
-	unsigned b;
+	double fit, flight, rate, more;
+	bool same, exhausted;
 
 	if (!(l->bound[DEGRADE_LESSER].limit > 0) && !(l->bound[DEGRADE_CORE].limit > 0)) {
 		*t = (struct degrade_trial){ .pause = TRIAL_PAUSE, .next = now + TRIAL_PAUSE, .from = now };
 		return false;
 	}
-	if (t->on && (v->rejected >= REJECTED || now - t->began > TRIAL_LONGEST)) {
+	if (t->stage && (v->rejected >= REJECTED || now - t->began > TRIAL_LONGEST)) {
 		trial_end(l, false, now);
 		return true;
 	}
-	if (!t->on || now - t->began >= TRIAL_SETTLE)
+	if (t->stage && now - t->began < TRIAL_SETTLE)
+		measure_anew(t, now);
+	else
 		measure(l, v);
 	if (span < TRIAL_TIME || t->answers < (span < TRIAL_SLOW ? TRIAL_ENOUGH : TRIAL_FEW))
-		return t->on;
+		return t->stage;
 	fit = t->fit / t->answers;
 	flight = t->waited / (double)span;
-	if (t->on && (flight >= TRIAL_MORE * t->flight_before || (!t->used && !held))) {
-		trial_end(l, fit >= SAME * t->fit_before, now);
+	rate = t->answers / (double)span;
+	if (!t->stage) {
+		if (now >= t->next && t->used && fit < 1)
+			trial_raise(l, fit, flight, now);
+		else
+			measure_anew(t, now);
+		return t->stage;
+	}
+	more = flight / t->flight_before;
+	exhausted = !t->used && !held;
+	if (more < TRIAL_MORE && !exhausted) {
+		measure_anew(t, now);
 		return true;
 	}
-	if (!t->on && now >= t->next && t->used && fit < 1) {
-		t->on = true;
-		t->began = now;
-		/* What is under way may be more than the limit, if it is the first tier's: the
-		 * others are let in beside it. */
-		for (b = 0; b < DEGRADE_BOUNDS; b++)
-			t->limit[b] = l->bound[b].limit > 0 ? TRIAL * most(l->bound[b].limit, 2 * flight) : 0;
-		t->fit_before = fit;
-		t->flight_before = flight;
-	}
-	measure_anew(t, now);
-	return t->on;
+	/* No queue: as many more answers as there are requests under way, none of them later. */
+	same = fit >= SAME * t->fit_before && (exhausted || rate >= t->rate_before * (1 + (more - 1) * SAME_RATE));
+	if (same && t->stage < TRIAL_STAGES && !exhausted)
+		trial_raise(l, fit, flight, now);
+	else
+		trial_end(l, same, now);
+	return true;
 }
 
 /* ---- the door ---- */
@@ -330,7 +356,7 @@ void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, con
 
 uint32_t degrade_limit_of(const struct degrade_limiter *l, enum degrade_bound b)
 {
-	return (uint32_t)(l->trial.on ? l->trial.limit[b] : l->bound[b].limit);
+	return (uint32_t)(l->trial.stage ? l->trial.limit[b] : l->bound[b].limit);
 }
 
 bool degrade_room(const uint32_t limit[DEGRADE_BOUNDS], unsigned tier, uint16_t core_floor, uint32_t in_flight)

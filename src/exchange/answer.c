@@ -29,6 +29,7 @@ static const char *proxy_error(enum fault f)
 	case FAULT_STREAM_IDLE: return "http_response_timeout";
 	case FAULT_UPSTREAM_PROTOCOL:
 	case FAULT_UPSTREAM_BAD_RESPONSE: return "http_protocol_error";
+	case FAULT_OVERLOADED:
 	case FAULT_UPSTREAM_FULL: return "connection_limit_reached";
 	case FAULT_UPSTREAM_NO_CONNECT: return "http_upgrade_failed";
 	case FAULT_NO_DATACENTER:

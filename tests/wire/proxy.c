@@ -36,11 +36,11 @@ static const struct conf *load(struct proxy *p, const char *features)
 {
 	struct conf_errors *errors = conf_errors_create();
 	const struct conf *conf;
-	char text[4096], second[80] = "";
+	char text[4096], second[128] = "";
 	int n;
 
 	if (p->second)
-		snprintf(second, sizeof(second), ", \"unix:%s.b\"", p->path);
+		snprintf(second, sizeof(second), p->apart ? "]\n  - name: b\n    endpoints: [\"unix:%s.b\"" : ", \"unix:%s.b\"", p->path);
 	n = snprintf(text, sizeof(text),
 			 "listen:\n  - address: \"127.0.0.1:1\"\n"
 			 "datacenters:\n  - name: a\n    endpoints: [%s\"unix:%s\"%s]\n"
@@ -95,7 +95,7 @@ static struct net_listener *start_endpoint(struct proxy *p, const char *more, in
 	return net_listener_create(p->w.loop, *fd, on_accept, p);
 }
 
-static void start(struct proxy *p, const char *features, bool raw, bool two)
+static void start(struct proxy *p, const char *features, bool raw, bool two, bool apart)
 {
 	static int number;
 
@@ -104,6 +104,7 @@ static void start(struct proxy *p, const char *features, bool raw, bool two)
 	p->raw = raw;
 	p->first = "";
 	p->second_fd = -1;
+	p->apart = apart;
 	snprintf(p->path, sizeof(p->path), "/tmp/firebreak-wire-%d-%d", (int)getpid(), number++);
 	p->listener = start_endpoint(p, "", &p->listen_fd);
 	if (two)
@@ -116,12 +117,17 @@ static void start(struct proxy *p, const char *features, bool raw, bool two)
 
 void proxy_start(struct proxy *p, const char *features, bool raw)
 {
-	start(p, features, raw, false);
+	start(p, features, raw, false, false);
 }
 
 void proxy_start_two(struct proxy *p, const char *features)
 {
-	start(p, features, false, true);
+	start(p, features, false, true, false);
+}
+
+void proxy_start_apart(struct proxy *p, const char *features)
+{
+	start(p, features, false, true, true);
 }
 
 void proxy_client(struct proxy *p)

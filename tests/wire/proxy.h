@@ -19,6 +19,7 @@ struct proxy {
 	const char *first; /* what a reload lists before the backend in "endpoints: [...]" */
 	void (*hook)(void *proxy); /* the loop's, for a test that sets its own before it */
 	int listen_fd, second_fd; /* the second endpoint's: -1: there is none */
+	bool apart;    /* it is another datacenter, "b" */
 	bool raw;      /* the backend's end is left to the test; its SETTINGS are sent */
 	bool mute;     /* ... or not even these */
 };
@@ -27,6 +28,8 @@ struct proxy {
 void proxy_start(struct proxy *p, const char *features, bool raw);
 /* With two endpoints, so that another one can be tried. What both get is in p->w.served. */
 void proxy_start_two(struct proxy *p, const char *features);
+/* With two datacenters of an endpoint each. */
+void proxy_start_apart(struct proxy *p, const char *features);
 /* A client session to the proxy. */
 void proxy_client(struct proxy *p);
 /* The configuration is replaced by one with these features. */

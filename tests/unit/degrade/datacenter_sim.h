@@ -200,8 +200,11 @@ static inline void sim_tick(struct sim *s)
 
 	s->traffic.in_flight = s->in_flight;
 	degrade_limit(&s->limiter, &s->conf, &s->traffic, hold, (int64_t)s->now);
-	for (f = 0; s->limiter.rejecting && f < s->features; f++)
-		s->demand.turned[s->feature[f].tier] += s->traffic.rejects[f];
+	for (f = 0; f < s->features; f++) {
+		s->demand.answered += s->traffic.answers[f];
+		if (s->limiter.rejecting)
+			s->demand.turned[s->feature[f].tier] += s->traffic.rejects[f];
+	}
 	for (f = 0; f < SIM_TIERS; f++)
 		if (s->demand.turned[f] > s->demand.asked[f] - s->demand.cut[f])
 			s->demand.turned[f] = s->demand.asked[f] - s->demand.cut[f];

@@ -32,6 +32,7 @@ static void histories(void **state)
 	struct degrade_demand d;
 	int64_t now = WINDOW;
 	struct cases c;
+	uint32_t answered;
 	unsigned t;
 
 	assert_true(cases_open(&c, cases_path));
@@ -42,13 +43,18 @@ static void histories(void **state)
 			degrade_admit(&a, &d, 3, now);
 			continue;
 		}
-		if (c.words != 7 || strcmp(c.word[3], "->") != 0) {
+		if (c.words == 8 && strncmp(c.word[7], "answered=", 9) == 0)
+			answered = (uint32_t)atoi(c.word[7] + 9);
+		else
+			answered = 0;
+		if (c.words < 7 || c.words > 8 || (c.words == 8 && !answered) || strcmp(c.word[3], "->") != 0) {
 			cases_fail(&c, "the line cannot be read");
 			continue;
 		}
 		memset(&d, 0, sizeof(d));
 		for (t = 0; t < 3; t++)
 			demand(&d, t, c.word[t], &a);
+		d.answered = answered;
 		now += WINDOW;
 		degrade_admit(&a, &d, 3, now);
 		c.run++;
@@ -83,6 +89,7 @@ static void core_last(void **state)
 			d.cut[t] = a.from ? d.asked[t] - d.asked[t] * a.share[t] / DEGRADE_FULL : 0;
 			d.turned[t] = t >= spared && !cases_below(&seed, 3) ? cases_below(&seed, d.asked[t] - d.cut[t] + 1) : 0;
 		}
+		d.answered = cases_below(&seed, 500);
 		now += cases_below(&seed, 300) * 1000000LL;
 		degrade_admit(&a, &d, tiers, now);
 		for (t = 0; t < tiers; t++) {

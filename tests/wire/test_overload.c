@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/* Limits kept by a worker: what has room, what is told to whom has none, what is counted. */
+#include "proxy.h"
+
+#define FEATURES \
+	"  - name: send\n    tier: core\n    routes: [\"/core/**\", \"grpc test.Core/*\"]\n" \
+	"  - name: photo\n    tier: standard\n    routes: [\"/standard/**\"]\n" \
+	"  - name: shop\n    tier: optional\n    routes: [\"/optional/**\", \"grpc test.Shop/*\"]\n" \
+	"  - name: events\n    tier: core\n    routes: [\"/events/**\"]\n    long_lived: true\n"
+
+static void begin(struct proxy *p)
+{
+	proxy_start_apart(p, FEATURES);
+	load_forget(&p->worker);
+	memset(p->worker.part->tm.shed, 0, sizeof(p->worker.part->tm.shed));
+	p->w.silent = true;
+}
+
+static void limit(struct proxy *p, unsigned d, uint32_t lesser, uint32_t core)
+{
+	p->worker.live.degrade.limit[d][DEGRADE_LESSER] = lesser;
+	p->worker.live.degrade.limit[d][DEGRADE_CORE] = core;
+}
+
+static uint32_t in_flight(struct proxy *p, unsigned d)
+{
+	return atomic_load(&p->worker.part->load.in_flight[d]);
+}
+
+static void ask(struct proxy *p, struct seen *s, const char *path, const char *type)
+{
+	struct h2_field f[6] = { wire_field(":method", type ? "POST" : "GET"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", path), wire_field("content-type", type ? type : ""), wire_field("te", "trailers") };
+
+	proxy_ask(p, s, f, type ? 6 : 4, true);
+}
+
+/* Asks, and expects the n-th stream at a backend. */
+static void forwarded(struct proxy *p, struct seen *s, const char *path, int n)
+{
+	ask(p, s, path, NULL);
+	WIRE_UNTIL(&p->w, p->w.count == n);
+}
+
+static void refused(struct proxy *p, struct seen *s, const char *path, int n)
+{
+	ask(p, s, path, NULL);
+	WIRE_UNTIL(&p->w, s->what & H2_CLOSED);
+	assert_int_equal(s->status, 503);
+	assert_non_null(strstr(s->text, "\"reason\":\"overloaded\""));
+	assert_non_null(strstr(s->head, "proxy-status: firebreak; error=connection_limit_reached; details=\"overloaded\""));
+	assert_non_null(strstr(s->head, "retry-after: "));
+	assert_int_equal(p->w.count, n);
+}
+
+static void answered(struct proxy *p, struct seen *s, int n)
+{
+	h2_respond(p->w.served[n].stream, proxy_ok, 1, true);
+	WIRE_UNTIL(&p->w, s->what & H2_CLOSED);
+	assert_int_equal(s->status, 200);
+}
+
+/* What one datacenter has no room for goes to the other, which is no failing over. */
+static void full_is_passed_over(void **state)
+{
+	struct proxy p;
+	struct seen s[2];
+	unsigned home;
+
+	begin(&p);
+	forwarded(&p, &s[0], "/optional/a", 1);
+	home = in_flight(&p, 0) ? 0 : 1;
+	limit(&p, home, 1, 0);
+	forwarded(&p, &s[1], "/optional/a", 2);
+	assert_int_equal(in_flight(&p, home), 1);
+	assert_int_equal(in_flight(&p, !home), 1);
+	assert_int_equal(p.worker.part->load.full[home][DEGRADE_LESSER], 1);
+	answered(&p, &s[0], 0);
+	answered(&p, &s[1], 1);
+	assert_null(strstr(s[1].head, "proxy-status"));
+	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+	assert_int_equal(p.worker.part->load.asked[2], 2);
+	assert_int_equal(p.worker.part->load.turned[2], 0);
+	proxy_end(&p);
+}
+
+/* Of three requests under way in all, other workers' included, the tiers' room ends one
+ * after the other. */
+static void lesser_tiers_first(void **state)
+{
+	struct proxy p;
+	struct seen s[3], no;
+
+	begin(&p);
+	limit(&p, 0, 20, 40);
+	limit(&p, 1, 20, 40);
+	p.worker.others[0] = p.worker.others[1] = 14; /* optional: 20 x 80 % x 90 %, standard: 16 */
+	refused(&p, &no, "/optional/a", 0);
+	forwarded(&p, &s[0], "/standard/a", 1);
+	p.worker.others[0] = p.worker.others[1] = 16;
+	refused(&p, &no, "/standard/a", 1);
+	forwarded(&p, &s[1], "/core/a", 2);
+	p.worker.others[0] = p.worker.others[1] = 40;
+	refused(&p, &no, "/core/a", 2);
+	assert_int_equal(p.worker.part->tm.shed[0] + p.worker.part->tm.shed[1] + p.worker.part->tm.shed[2], 3);
+	assert_int_equal(p.worker.part->load.turned[0], 1);
+	answered(&p, &s[0], 0);
+	answered(&p, &s[1], 1);
+	proxy_end(&p);
+}
+
+/* gRPC: UNAVAILABLE, with a time to come back. */
+static void grpc_is_told(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p);
+	limit(&p, 0, 16, 0);
+	limit(&p, 1, 16, 0);
+	p.worker.others[0] = p.worker.others[1] = 16;
+	ask(&p, &s, "/test.Shop/Buy", "application/grpc");
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
+	assert_non_null(strstr(s.head, "grpc-status: 14\n"));
+	assert_non_null(strstr(s.head, "grpc-message: overloaded\n"));
+	assert_non_null(strstr(s.head, "grpc-retry-pushback-ms: "));
+	proxy_end(&p);
+}
+
+/* Outside the share that admission lets in: the same word, counted apart. */
+static void outside_the_share(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p);
+	p.worker.live.degrade.share[2] = 0;
+	refused(&p, &s, "/optional/a", 0);
+	assert_int_equal(p.worker.part->load.asked[2], 1);
+	assert_int_equal(p.worker.part->load.cut[2], 1);
+	assert_int_equal(p.worker.part->load.turned[2], 0);
+	assert_int_equal(p.worker.part->tm.shed[2], 1);
+	proxy_end(&p);
+}
+
+/* A refused stream is tried elsewhere only where there is room. */
+static void no_retry_into_a_full_one(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	unsigned home;
+
+	begin(&p);
+	forwarded(&p, &s, "/optional/a", 1);
+	home = in_flight(&p, 0) ? 0 : 1;
+	limit(&p, !home, 16, 0);
+	p.worker.others[!home] = 16;
+	limit(&p, home, 1, 0);
+	p.worker.others[home] = 1;
+	h2_reset(p.w.served[0].stream, H2_ERR_REFUSED_STREAM, FAULT_SHUTTING_DOWN);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 503);
+	assert_int_equal(p.w.count, 1);
+	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+	proxy_end(&p);
+}
+
+static struct board_answers *answers(struct proxy *p, unsigned f)
+{
+	static struct board_answers sum;
+	unsigned d;
+
+	sum = (struct board_answers){ 0 };
+	for (d = 0; d < 2; d++) {
+		sum.answers += p->worker.part->load.of[d][f].answers;
+		sum.rejects += p->worker.part->load.of[d][f].rejects;
+		sum.waited += p->worker.part->load.of[d][f].waited;
+	}
+	return &sum;
+}
+
+/* What limits are made from: answers and their wait, the datacenter's own word, clients that
+ * gave up; not what an event stream does. */
+static void what_is_counted(void **state)
+{
+	struct h2_field full = wire_field(":status", "503");
+	struct proxy p;
+	struct seen s;
+
+	begin(&p);
+	forwarded(&p, &s, "/core/a", 1);
+	answered(&p, &s, 0);
+	assert_int_equal(answers(&p, 0)->answers, 1);
+	forwarded(&p, &s, "/core/a", 2);
+	h2_respond(p.w.served[1].stream, &full, 1, true);
+	WIRE_UNTIL(&p.w, p.w.count == 3); /* tried elsewhere */
+	h2_respond(p.w.served[2].stream, &full, 1, true);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 503);
+	assert_int_equal(answers(&p, 0)->rejects, 2);
+	assert_int_equal(answers(&p, 0)->answers, 1);
+	forwarded(&p, &s, "/core/a", 4);
+	h2_reset(s.stream, H2_ERR_CANCEL, FAULT_CLIENT_GONE);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	WIRE_UNTIL(&p.w, answers(&p, 0)->answers == 2);
+	forwarded(&p, &s, "/events/a", 5);
+	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+	answered(&p, &s, 4);
+	assert_int_equal(answers(&p, 3)->answers, 0);
+	proxy_end(&p);
+}
+
+/* A reload numbers datacenters anew: what was under way is not taken from another's count. */
+static void a_reload_in_between(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p);
+	forwarded(&p, &s, "/core/a", 1);
+	proxy_reload(&p, FEATURES);
+	load_forget(&p.worker);
+	answered(&p, &s, 0);
+	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+	proxy_end(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(full_is_passed_over),	   cmocka_unit_test(lesser_tiers_first), cmocka_unit_test(grpc_is_told),
+		cmocka_unit_test(outside_the_share),	   cmocka_unit_test(no_retry_into_a_full_one),
+		cmocka_unit_test(what_is_counted),	   cmocka_unit_test(a_reload_in_between),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
