@@ -62,6 +62,18 @@ uint16_t ctl_reachable(const struct ctl *c); /* usable capacity, basis points */
 /* Requests that wait for this datacenter's answer, of all workers, as of the last tick. */
 uint32_t ctl_in_flight(const struct ctl *c, unsigned datacenter);
 bool ctl_draining(const struct ctl *c);
+/* Other nodes heard of within the last four seconds, and whether one of them has our name. */
+#define CTL_NODES_MAX 64
+struct ctl_node {
+	const char *name; /* good until the next turn */
+	int64_t age;      /* ns */
+	bool dissent;     /* it is alone with its view of some datacenter */
+};
+unsigned ctl_fleet(const struct ctl *c, struct ctl_node node[CTL_NODES_MAX], bool *same_name);
+/* How many of them see a datacenter up, and down. */
+struct dc_peers ctl_peers(const struct ctl *c, unsigned datacenter);
+/* Entries of the fleet in Redis that did not validate, so far. */
+uint64_t ctl_fleet_junk(const struct ctl *c);
 /* What the judge of outliers thinks. */
 const struct dc_outliers *ctl_outliers(const struct ctl *c);
 /* There is a process and its heartbeat moved within the last five seconds. */

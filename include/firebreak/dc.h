@@ -59,6 +59,7 @@ struct dc_live {
 	uint16_t endpoint_away[CONF_MAX_ENDPOINTS];    /* basis points of its weight taken away (dc_outlier.h); 0 normally */
 	uint8_t spread;     /* enum dc_spread */
 	bool disbelieved;   /* the checks, all of them: see dc_panic */
+	uint8_t dissent;    /* bit per datacenter that is lost to this node only (src/control/fleet.h) */
 	/* Basis points of its own users (whose home it is, see dc_pick) a datacenter takes
 	 * now, of the first tier; and of each tier, the first included. */
 	uint16_t share[CONF_MAX_DATACENTERS];
@@ -108,6 +109,9 @@ struct dc_want {
  * when nothing else is left. The same input gives the same answer, on every node. */
 int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
 	    const struct dc_want *want, int64_t now);
+/* The user's own datacenter is lost to this node only, and his request of a lesser tier is not
+ * taken elsewhere: there is no room planned for it, and other nodes can serve it at home. */
+bool dc_stays(const struct conf *c, const struct dc_live *live, const struct dc_want *want);
 /* The datacenter that is this user's while all are healthy. */
 int dc_home(const struct conf *c, uint64_t hash);
 /* Everybody is sent home: all datacenters are up with all of their share, and no endpoint is avoided. */

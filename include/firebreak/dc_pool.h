@@ -25,7 +25,8 @@ void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct boar
 
 /* Picks an endpoint and opens a stream there; an endpoint without room is passed over.
  * The session may still be connecting: the stream then ends with the connect fault.
- * NULL with *why: NO_DATACENTER when nothing usable is left outside want->tried, else
+ * NULL with *why: NO_DATACENTER when nothing usable is left outside want->tried, DISSENT when
+ * it is not taken elsewhere (dc_stays), else
  * why the last one could not take it (asking again at once will not help). *endpoint:
  * the one used, or tried last; -1 when none was picked. connect: the peer must allow
  * RFC 8441; while that is not known yet, the request waits for its SETTINGS, and `field`

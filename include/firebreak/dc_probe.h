@@ -29,6 +29,8 @@ const struct dc_health *dc_probe_health(const struct dc_probe *p, unsigned endpo
 void dc_probe_traffic(struct dc_probe *p, struct dc_traffic out[CONF_MAX_ENDPOINTS]);
 /* Its requests were answered well when last heard of, whatever its checks say. */
 bool dc_probe_works(const struct dc_probe *p, unsigned endpoint);
+/* A check now, unless one is under way or was a moment ago. */
+void dc_probe_hurry(struct dc_probe *p, unsigned endpoint);
 /* End of turn: pumps its sessions. */
 void dc_probe_pump(struct dc_probe *p);
 

@@ -157,6 +157,24 @@ static void print_overload(FILE *out, const struct admin *a)
 	gauge(out, "firebreak_overload_ratio", "Part of what is asked for that is not let in.", live->overload / (double)DEGRADE_FULL);
 }
 
+static void print_fleet(FILE *out, const struct admin *a)
+{
+	const struct conf *c = ctl_conf(a->ctl);
+	uint32_t dissent[CONF_MAX_DATACENTERS];
+	struct ctl_node node[CTL_NODES_MAX];
+	bool same_name;
+	unsigned d;
+
+	gauge(out, "firebreak_fleet_peers", "Other nodes heard of through Redis within the last four seconds.",
+	      ctl_fleet(a->ctl, node, &same_name));
+	gauge(out, "firebreak_fleet_same_name", "1 while another node has this one's name.", same_name);
+	for (d = 0; d < c->datacenters; d++)
+		dissent[d] = ctl_live(a->ctl)->dc.dissent >> d & 1u;
+	print_datacenter_gauge(out, c, "firebreak_datacenter_dissent", "1 while a datacenter is lost to this node that most others reach.", dissent);
+	fprintf(out, "# HELP firebreak_fleet_junk_total Entries of the fleet in Redis that did not validate.\n"
+		     "# TYPE firebreak_fleet_junk_total counter\nfirebreak_fleet_junk_total %" PRIu64 "\n", ctl_fleet_junk(a->ctl));
+}
+
 static void print_process(FILE *out, const struct admin *a)
 {
 	unsigned i, alive = 0;
@@ -185,5 +203,6 @@ void metrics_print(FILE *out, const struct admin *a)
 	print_endpoints(out, a);
 	print_shares(out, a);
 	print_overload(out, a);
+	print_fleet(out, a);
 	print_process(out, a);
 }

@@ -80,16 +80,18 @@ static json_t *datacenter(const struct admin *a, unsigned d)
 	const struct board_live *live = ctl_live(a->ctl);
 	const struct dc_machine *m = &live->machine[d];
 	const struct ctl_override *drain = drain_of(a, dc->name);
+	struct dc_peers peers = ctl_peers(a->ctl, d);
 	json_t *endpoints = json_array();
 	unsigned e;
 
 	for (e = 0; e < dc->endpoints; e++)
 		json_array_append_new(endpoints, endpoint(a, dc->first_endpoint + e));
-	return json_pack("{ss ss ss sf so so so sb si sf si si so so}", "name", dc->name, "state", dc_state_word((enum dc_state)m->state), "why",
+	return json_pack("{ss ss ss sf so so so sb si sf si si s{si si} sb so so}", "name", dc->name, "state", dc_state_word((enum dc_state)m->state), "why",
 			 dc_why_word((enum dc_why)m->why), "since_s", (double)(clock_now() - m->since) / CLOCK_SEC, "next",
 			 coming(m, dc, drain), "share", json_share(live->dc.share[d]), "tier_shares", tier_shares(c, live->dc.tier_share[d]),
 			 "drain", drain != NULL, "flaps", (int)m->flaps, "hold_s", (double)dc_machine_hold(m, dc) / CLOCK_SEC, "capacity",
-			 (int)dc->capacity, "weight", (int)dc->weight, "load", load(a, d), "endpoints", endpoints);
+			 (int)dc->capacity, "weight", (int)dc->weight, "peers", "up", peers.up, "down", peers.down, "dissent",
+			 live->dc.dissent >> d & 1, "load", load(a, d), "endpoints", endpoints);
 }
 
 json_t *status_datacenters(const struct admin *a)
@@ -233,6 +235,20 @@ static json_t *workers(const struct admin *a)
 	return all;
 }
 
+/* Nobody is in it when there is no Redis. */
+static json_t *fleet(const struct admin *a)
+{
+	struct ctl_node node[CTL_NODES_MAX];
+	bool same_name;
+	unsigned i, n = ctl_fleet(a->ctl, node, &same_name);
+	json_t *all = json_array();
+
+	for (i = 0; i < n; i++)
+		json_array_append_new(all, json_pack("{ss sf sb}", "node", node[i].name, "heard_s", (double)node[i].age / CLOCK_SEC, "dissent",
+						     (int)node[i].dissent));
+	return json_pack("{sb so}", "same_name", (int)same_name, "peers", all);
+}
+
 json_t *status_all(const struct admin *a)
 {
 	const struct conf *c = ctl_conf(a->ctl);
@@ -240,12 +256,12 @@ json_t *status_all(const struct admin *a)
 	const char *why;
 	bool ready = status_ready(a, &why);
 
-	return json_pack("{ss ss* sI sI sf sb ss sb ss so sb so ss so so so so so}", "version", FIREBREAK_VERSION, "node", c->node, "generation",
+	return json_pack("{ss ss* sI sI sf sb ss sb ss so sb so ss so so so so so so}", "version", FIREBREAK_VERSION, "node", c->node, "generation",
 			 (json_int_t)c->generation, "live_version", (json_int_t)live->version, "uptime_s",
 			 (double)(clock_wall() - ctl_started(a->ctl)) / CLOCK_SEC, "ready", ready, "ready_why", why, "draining",
 			 ctl_draining(a->ctl), "mode", c->mode[live->degrade.mode].name, "mode_since", json_time(ctl_mode_since(a->ctl)),
 			 "mode_forced", live->degrade.mode_forced, "reachable", json_share(ctl_reachable(a->ctl)), "spread",
-			 dc_spread_word((enum dc_spread)live->dc.spread), "overload", overload(a),
+			 dc_spread_word((enum dc_spread)live->dc.spread), "overload", overload(a), "fleet", fleet(a),
 			 "datacenters", status_datacenters(a), "features", status_features(a), "workers", workers(a), "overrides",
 			 status_overrides(a));
 }
@@ -281,6 +297,10 @@ bool status_ready(const struct admin *a, const char **why)
 		;
 	if (i == n) {
 		*why = "no worker lives";
+		return false;
+	}
+	if (ctl_live(a->ctl)->dc.dissent) {
+		*why = "dissent: a datacenter that most other nodes reach is lost to this one";
 		return false;
 	}
 	if (!core_answered(a)) {

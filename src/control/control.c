@@ -59,7 +59,10 @@ static void on_tick(struct net_timer *t)
 
 static void on_turn(void *user)
 {
-	dc_probe_pump(((struct ctl *)user)->probe);
+	struct ctl *c = user;
+
+	dc_probe_pump(c->probe);
+	fleet_pump(c->fleet);
 }
 
 struct ctl *ctl_create(const struct ctl_args *args, struct net_loop *loop)
@@ -84,8 +87,9 @@ struct ctl *ctl_create(const struct ctl_args *args, struct net_loop *loop)
 	net_loop_resolver(loop, c->conf->resolver);
 	take_over(c);
 	ctl_overrides_open(c);
+	c->fleet = fleet_create(loop, c->conf);
 	c->probe = dc_probe_create(loop, c->conf, c->board, on_endpoint, c);
-	if (!c->probe) {
+	if (!c->probe || !c->fleet) {
 		ctl_destroy(c);
 		return NULL;
 	}
@@ -102,6 +106,7 @@ void ctl_destroy(struct ctl *c)
 		return;
 	net_timer_disarm(&c->tick);
 	net_loop_hook(c->loop, NULL, NULL);
+	fleet_destroy(c->fleet);
 	dc_probe_destroy(c->probe);
 	audit_close(&c->audit);
 	conf_free(c->conf);
@@ -126,6 +131,7 @@ void ctl_tick(struct ctl *c)
 	ctl_overrides_tick(c);
 	ctl_spread_tick(c);
 	ctl_overload_tick(c);
+	ctl_quorum_tick(c);
 	ctl_publish(c, false);
 	tm_add(board_control_tm(c->board), TM_TURNS, 1);
 	tm_add(board_control_tm(c->board), TM_LOG_DROPPED, log_dropped());
@@ -196,6 +202,9 @@ void ctl_configure(struct ctl *c, const struct conf *next)
 	}
 	dc_probe_destroy(old_probe);
 	c->probe = probe;
+	fleet_configure(c->fleet, next);
+	memset(c->heard_down, 0, sizeof(c->heard_down));
+	memset(c->dissent_since, 0, sizeof(c->dissent_since));
 	carry_over(c, old, next);
 	ctl_machines(c, c->live.machine);
 	ctl_overload_carry_over(c, old, next);

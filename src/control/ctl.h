@@ -5,6 +5,7 @@
  *   control.c    life: start, commands from the supervisor, reload, end
  *   operate.c    overrides set, cleared, ended; kept and audited
  *   publish.c    every tick: health > capacity > mode > board
+ *   quorum.c     what other nodes see; fleet.c tells them, peers.c counts
  *   spread.c     outliers, and checks that nobody believes
  *   overload.c   every tick: how much the datacenters take, who is let in
  */
@@ -15,6 +16,7 @@
 #include "firebreak/control.h"
 #include "firebreak/dc_outlier.h"
 #include "firebreak/dc_probe.h"
+#include "fleet.h"
 #include "override.h"
 
 #define CTL_TICK_MS 100
@@ -78,6 +80,10 @@ struct ctl {
 	struct dc_outliers outliers;
 	int64_t look_at;     /* monotonic ns: its next look */
 
+	struct fleet *fleet;
+	uint8_t heard_down[CONF_MAX_DATACENTERS]; /* peers that said so at the last tick */
+	int64_t dissent_since[CONF_MAX_DATACENTERS]; /* monotonic ns; 0: it is not */
+
 	struct overrides overrides;
 	bool unsaved;       /* the file is behind the table: tried again by the tick */
 	int64_t save_next;  /* monotonic ns */
@@ -102,6 +108,13 @@ void ctl_machines(struct ctl *c, const struct dc_machine known[CONF_MAX_DATACENT
 void ctl_publish(struct ctl *c, bool always);
 void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state);
 void ctl_pulse(struct ctl *c);
+
+/* quorum.c */
+/* Other nodes' word for the machine of a datacenter. */
+struct dc_peers ctl_quorum(const struct ctl *c, unsigned datacenter);
+/* After the machines' step: what we say, and whether we are alone with it. */
+void ctl_quorum_apply(struct ctl *c, struct board_live *live);
+void ctl_quorum_tick(struct ctl *c);
 
 /* spread.c */
 void ctl_spread_tick(struct ctl *c);

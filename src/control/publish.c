@@ -85,6 +85,7 @@ static struct dc_input look(const struct ctl *c, const struct board_live *live, 
 		in.suspect = 0;
 		in.others = false;
 	}
+	in.peers = ctl_quorum(c, d);
 	in.drain = drain_left >= 0;
 	in.left = (uint16_t)(in.drain ? drain_left : DEGRADE_FULL);
 	return in;
@@ -195,6 +196,7 @@ void ctl_publish(struct ctl *c, bool always)
 		drained[d] = drain_left[d] >= 0;
 	ctl_spread_apply(c, &next.dc, drained);
 	step(c, &next, drain_left);
+	ctl_quorum_apply(c, &next);
 	c->reachable = dc_usable(c->conf, &next.dc);
 	next.degrade.any_datacenter = c->reachable > 0;
 	degrade_control(&c->controller, c->conf, c->reachable, clock_now());

@@ -77,6 +77,27 @@ static void show_head(const json_t *s)
 		printf("spread    %s: see the shares of endpoints and datacenters\n", text(s, "spread"));
 }
 
+/* Nothing to say while nobody is there. */
+static void show_fleet(const json_t *s)
+{
+	const json_t *fleet = json_object_get(s, "fleet"), *peers = json_object_get(fleet, "peers"), *p;
+	size_t i;
+
+	if (truth(fleet, "same_name"))
+		printf("fleet     ANOTHER NODE IS CALLED %s, TOO\n", text(s, "node"));
+	if (!json_array_size(peers))
+		return;
+	printf("fleet     %zu other%s:", json_array_size(peers), json_array_size(peers) == 1 ? "" : "s");
+	json_array_foreach(peers, i, p) {
+		if (i == 4) {
+			printf(" ...");
+			break;
+		}
+		printf(" %.16s%s", text(p, "node"), truth(p, "dissent") ? " (DISSENT)" : "");
+	}
+	putchar('\n');
+}
+
 /* Why it is in its state, or what it may have of its weight while it is worse than others. */
 static const char *remark(const json_t *endpoint, char out[32])
 {
@@ -226,6 +247,7 @@ static void show_overrides(const json_t *all)
 void show_status(const json_t *status)
 {
 	show_head(status);
+	show_fleet(status);
 	show_datacenters(json_object_get(status, "datacenters"));
 	show_overload(status);
 	show_features(json_object_get(status, "features"));

@@ -149,7 +149,7 @@ static struct next judge_suspect(const struct dc_machine *m, const struct conf_d
 	bool brief = now - m->since < dc->restore_hold_ms * CLOCK_MS;
 
 	if (lost(in))
-		return dissent(in) ? stay(m) : (struct next){ DC_DOWN, DC_WHY_ALL_LOST };
+		return dissent(in) ? (struct next){ DC_SUSPECT, DC_WHY_DISSENT } : (struct next){ DC_DOWN, DC_WHY_ALL_LOST };
 	if (in->good < WELL_FROM)
 		return stay(m);
 	return m->flaps <= 1 && brief && m->ramp && m->ramp >= m->goal ? (struct next){ DC_UP, DC_WHY_RECOVERED } :
@@ -309,6 +309,8 @@ bool dc_machine_step(struct dc_machine *m, const struct conf_datacenter *dc, con
 	}
 	if (changed)
 		set_state(m, next.state, next.why, now);
+	else
+		m->why = (uint8_t)next.why; /* a suspicion that has become dissent */
 	ramp_move(m, dc, in, now, changed ? 0 : elapsed);
 	return changed;
 }

@@ -236,6 +236,8 @@ static int pick_datacenter(const struct conf *c, const struct dc_live *live, con
 	for (d = 0; d < c->datacenters; d++)
 		s[d] = score(&c->datacenter[d], want->hash);
 	home = nearest(c, s, NULL, SOUND);
+	if (want->tier && live->dissent >> home & 1)
+		return rank_datacenter(c, live, local, want->tried, (unsigned)home, now) == UNUSABLE ? -1 : home;
 	for (d = 0; d < c->datacenters; d++) {
 		rank[d] = rank_datacenter(c, live, local, want->tried, d, now);
 		beyond = live->datacenter_state[d] == DC_UP ? CROWDED : HELD;
@@ -368,6 +370,11 @@ int dc_home(const struct conf *c, uint64_t hash)
 	for (d = 0; d < c->datacenters; d++)
 		s[d] = score(&c->datacenter[d], hash);
 	return nearest(c, s, NULL, SOUND);
+}
+
+bool dc_stays(const struct conf *c, const struct dc_live *live, const struct dc_want *want)
+{
+	return want->tier && live->dissent && c->datacenters > 1 && live->dissent >> dc_home(c, want->hash) & 1;
 }
 
 bool dc_plain(const struct conf *c, const struct dc_live *live, const struct dc_local *local, int64_t now)

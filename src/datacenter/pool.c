@@ -243,8 +243,8 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
 	int i;
 
 	*endpoint = -1;
-	*why = FAULT_NO_DATACENTER;
 	pool_sync(p);
+	*why = dc_stays(p->conf, &p->now, want) ? FAULT_DISSENT : FAULT_NO_DATACENTER;
 	while (!st && (i = dc_pick(p->conf, &p->now, &p->local, &w, clock_now())) >= 0) {
 		w.tried |= UINT64_C(1) << i; /* no room there is no failure: the next one may have it */
 		*endpoint = i;

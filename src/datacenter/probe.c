@@ -179,6 +179,12 @@ bool dc_probe_works(const struct dc_probe *p, unsigned endpoint)
 	return endpoint < p->conf->endpoints && p->check[endpoint].works;
 }
 
+void dc_probe_hurry(struct dc_probe *p, unsigned endpoint)
+{
+	if (endpoint < p->conf->endpoints)
+		probe_hurry(&p->check[endpoint]);
+}
+
 void dc_probe_pump(struct dc_probe *p)
 {
 	h2_pump_all(&p->ctx);

@@ -243,6 +243,10 @@ bool dc_probe_works(const struct dc_probe *p, unsigned endpoint)
 	return works >> endpoint & 1;
 }
 
+void dc_probe_hurry(struct dc_probe *p, unsigned endpoint)
+{
+}
+
 void dc_probe_pump(struct dc_probe *p)
 {
 }

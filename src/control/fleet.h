@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The fleet: nodes tell each other through Redis how they see the datacenters, about once a
+ * second and at once when it changes. One hash, fb:1:fleet; its fields are processes, its
+ * values their words (peers.h).
+ *
+ * What others say is evidence of one thing only: whether a loss is the datacenter's or ours.
+ *   - We see a datacenter lost, most of two or more fresh peers see it up: it is `suspect`, why
+ *     `dissent` (dc_machine). When that has lasted FLEET_DISSENT, lesser tiers are no longer sent
+ *     to another datacenter, which has no room planned for them, /readyz says 503 so that clients
+ *     go to nodes that reach it, and core still fails over; unless half of the others are in
+ *     dissent, too: then clients would find nobody.
+ *   - We see it up and a peer sees it down: our checks are hurried. It stays up while they pass;
+ *     our users are served, and nobody who writes into Redis can turn traffic away.
+ *   - With one other node, or none, or no Redis, a node decides alone.
+ *
+ * Nothing here blocks; without Redis what was heard is over after four seconds.
+ */
+#ifndef CONTROL_FLEET_H
+#define CONTROL_FLEET_H
+
+#include "firebreak/net.h"
+#include "peers.h"
+
+#define FLEET_DISSENT (3 * CLOCK_SEC) /* the others have heard of it as well by then, if it is lost */
+
+struct fleet;
+
+/* NULL: out of memory. Without conf->redis it is there and says nothing. */
+struct fleet *fleet_create(struct net_loop *loop, const struct conf *conf);
+void fleet_destroy(struct fleet *f);
+/* New configuration; nothing of it is kept. */
+void fleet_configure(struct fleet *f, const struct conf *conf);
+/* How this node sees the datacenters of its configuration, by itself alone. */
+void fleet_say(struct fleet *f, const uint8_t verdict[CONF_MAX_DATACENTERS], bool dissent);
+/* End of turn: sends. */
+void fleet_pump(struct fleet *f);
+const struct peers *fleet_peers(const struct fleet *f);
+
+#endif
