@@ -218,29 +218,37 @@ void answer_refuse(struct xchg *x, enum fault fault)
 		refuse_http(x, &b, a, info, status);
 }
 
-/* text/event-stream without an announced length: its readers take the end of the stream, like
- * any other loss, as the moment to reconnect, and drop an event that is not whole (HTML, 9.2). */
-static bool is_event_stream(const struct h2_head *h)
+enum ending { RESET, EVENTS, GRPC };
+
+/* What may end before its time without looking whole, if its length was not announced: a gRPC
+ * answer, by its status; text/event-stream, whose readers take the end like any other loss as
+ * the moment to reconnect, and drop an event that is not whole (HTML, 9.2). */
+static enum ending ending_of(const struct xchg *x)
 {
-	bool events = false;
+	const struct h2_head *h = x->up ? x->up->head : NULL;
+	enum ending e = RESET;
 	uint16_t i;
 
-	for (i = 0; h && i < h->count; i++) {
-		if (h->field[i].token == H2_CONTENT_LENGTH)
-			return false;
-		if (h->field[i].token == H2_CONTENT_TYPE)
-			events = h->field[i].value_len >= 17 && !memcmp(h->field[i].value, "text/event-stream", 17);
+	for (i = 0; h && h->status == 200 && i < h->count; i++) {
+		const struct h2_field *f = &h->field[i];
+
+		if (f->token == H2_CONTENT_LENGTH)
+			return RESET;
+		if (f->token == H2_CONTENT_TYPE && f->value_len >= 17 && !memcmp(f->value, "text/event-stream", 17))
+			e = EVENTS;
+		if (f->token == H2_CONTENT_TYPE && f->value_len >= 16 && !memcmp(f->value, "application/grpc", 16) && x->grpc)
+			e = GRPC;
 	}
-	return events;
+	return e;
 }
 
 int64_t answer_spread(struct xchg *x)
 {
 	int64_t window = x->snap->conf->retry.stream_spread_ms * CLOCK_MS;
-	/* A call that has lived longer than it will wait is no short one. */
-	bool long_call = x->grpc && clock_now() - x->started > window;
+	enum ending e = ending_of(x);
 
-	if (!window || !(x->feature->long_lived || x->connect || long_call || is_event_stream(x->up->head)))
+	/* A call that has lived longer than it will wait is no short one. */
+	if (!window || !(x->feature->long_lived || x->connect || e == EVENTS || (e == GRPC && clock_now() - x->started > window)))
 		return 0;
 	return 1 + (int64_t)(worker_random(x->w) % (uint64_t)window);
 }
@@ -249,14 +257,17 @@ void answer_break_off(struct xchg *x, enum fault fault)
 {
 	struct arena *a = &x->down->arena;
 	struct builder b = { .field = arena_alloc(a, 2 * sizeof(*b.field)) };
+	enum ending e = ending_of(x);
 
 	b.failed = !b.field;
-	if (x->grpc) {
+	if (e == GRPC) {
 		put(&b, H2_GRPC_STATUS, arena_printf(a, "%d", fault_info(fault)->grpc));
 		put(&b, H2_GRPC_MESSAGE, fault_info(fault)->word);
 	}
-	if ((!x->grpc && (!x->up || fault == FAULT_DEADLINE || !is_event_stream(x->up->head))) || b.failed || !h2_finish(x->down, b.field, b.n))
-		h2_reset(x->down, fault == FAULT_DEADLINE ? H2_ERR_CANCEL : H2_ERR_INTERNAL, fault);
+	if (fault == FAULT_DEADLINE && e != GRPC)
+		h2_reset(x->down, H2_ERR_CANCEL, fault);
+	else if (e == RESET || b.failed || !h2_finish(x->down, b.field, b.n))
+		h2_reset(x->down, H2_ERR_INTERNAL, fault);
 }
 
 void answer_stale(struct xchg *x, struct cache_answer *c)
