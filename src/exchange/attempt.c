@@ -89,11 +89,12 @@ enum fault attempt_start(struct xchg *x)
 		x->want.tried = 0;
 		x->endpoint = -1;
 	}
-	fence_follow(x);
 	if (!deadline_pass_on(x))
 		return FAULT_NO_MEMORY;
+	full = load_full(x);
+	fence_follow(x, full);
 	want = x->want;
-	want.tried |= full = load_full(x);
+	want.tried |= full;
 	want.crowded = full;
 	x->up = dc_pool_request(x->w->pool, &want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
 	if (endpoint < 0 && full)

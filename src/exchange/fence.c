@@ -158,10 +158,11 @@ static int datacenter_at(const struct snapshot *s, uint32_t place)
 	return -1;
 }
 
-void fence_follow(struct xchg *x)
+void fence_follow(struct xchg *x, uint64_t full)
 {
 	struct worker *w = x->w;
 	const struct conf *c = w->snap->conf;
+	struct dc_want want;
 	int there, otherwise;
 	struct fence f;
 
@@ -170,14 +171,25 @@ void fence_follow(struct xchg *x)
 		return;
 	if (!fence_find(w->board, user_of(x), now_ms(), &f) || (there = datacenter_at(w->snap, f.place)) < 0)
 		return;
-	otherwise = dc_pool_where(w->pool, &x->want);
+	want = x->want;
+	want.tried |= full;
+	otherwise = dc_pool_where(w->pool, &want);
 	if (otherwise == there || otherwise < 0 || (f.version && fence_reached(w->board, c->generation, (unsigned)otherwise, f.version)))
 		return;
-	x->want.fence = (uint8_t)(there + 1);
-	if (dc_pool_where(w->pool, &x->want) != there)
+	want.fence = x->want.fence = (uint8_t)(there + 1);
+	if (dc_pool_where(w->pool, &want) != there)
 		return; /* nobody is there */
 	x->decision.why = DEGRADE_WHY_FENCED;
 	tm_add(&w->part->tm, TM_FENCE_READS, 1);
+}
+
+bool fence_binds(const struct xchg *x)
+{
+	const struct conf *c = x->via->conf;
+	struct fence f;
+
+	return in_use(c) && reads(x) && x->endpoint >= 0 && fence_find(x->w->board, user_of(x), now_ms(), &f) &&
+	       f.place == x->via->place[c->endpoint[x->endpoint].datacenter];
 }
 
 /* The backend's number in its answer: up to 19 digits; anything else is none. */

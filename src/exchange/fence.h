@@ -30,8 +30,12 @@ bool fence_any_away(struct board *b, uint64_t now_ms);
  * from it, to any worker of this configuration. */
 bool fence_reached(struct board *b, uint64_t generation, unsigned datacenter, uint64_t version);
 
-/* Before a try: a request that reads goes where its user's last write went (x->want.fence). */
-void fence_follow(struct xchg *x);
+/* Before a try that may use none of the endpoints `full`: a request that reads goes where its
+ * user's last write went (x->want.fence). */
+void fence_follow(struct xchg *x, uint64_t full);
+/* The present try, a read, is where its user's last write went: another datacenter may not have
+ * it, so that being late is no reason to ask there as well. */
+bool fence_binds(const struct xchg *x);
 /* The try has an answer, or ended without one for this reason: what it says about writes. */
 void fence_heard(struct xchg *x, enum fault fault);
 

@@ -12,6 +12,7 @@
  * other is cancelled, and says nothing about its endpoint but that it was slow.
  */
 #include "firebreak/clock.h"
+#include "fence.h"
 #include "xchg_private.h"
 
 #define LEAST (25 * CLOCK_MS) /* below it lies what a busy machine does to anybody */
@@ -108,7 +109,7 @@ void hedge_start(struct xchg *x, bool late)
 	uint64_t tried = x->want.tried, there;
 
 	x->hedge_due = 0;
-	if (!can_hedge(x) || (late && strained(x)))
+	if (!can_hedge(x) || (late && (strained(x) || fence_binds(x))))
 		return;
 	there = elsewhere(x);
 	if (!dc_pool_any(x->w->pool, there))

@@ -167,6 +167,22 @@ def test_it_outlives_a_worker_and_a_reload(world):
     assert t.all_workers(writer) == {"b"}
 
 
+def test_a_late_read_is_not_hedged_away(world):
+    """Reads that are late are asked in b, too, and b answers first; not those of who wrote to a a moment ago."""
+    t = Twins(world, workers=1)
+    writer, bystander = t.home["a"][:2]
+    for _ in range(40):
+        assert t.where(bystander) == "a"
+    assert t.where(writer, "POST") == "a"
+
+    def slow(c, r):
+        time.sleep(0.6) # a backend that takes its time
+        c.respond(r, 200, [("x-from", "a")])
+    t.backends["a"].custom["/t/data"] = slow
+    assert t.where(bystander) == "b"
+    assert t.where(writer) == "a"
+
+
 def test_off(world):
     t = Twins(world, fence="off")
     writer = t.home["a"][1]
