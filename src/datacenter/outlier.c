@@ -122,13 +122,20 @@ struct group {
 	double score[CONF_MAX_ENDPOINTS]; /* how much worse, 1: far; 0: not */
 };
 
-/* The upper median of the others with enough to say, or NULL. */
+/* The upper median of the others with enough to say; NULL unless these are half of the
+ * others that are heard of and have their share: it is most of them one has to be worse than. */
 static const struct sum *median(const struct group *g, unsigned own, double (*value)(const struct sum *), double (*count)(const struct sum *))
 {
-	unsigned i, k, others = 0;
+	unsigned i, k, others = 0, heard = 0;
 
-	for (i = 0; i < g->n; i++)
-		others += i != own && count(&g->sum[i]) >= g->least[i];
+	for (i = 0; i < g->n; i++) {
+		bool enough = i != own && count(&g->sum[i]) >= g->least[i];
+
+		others += enough;
+		heard += enough || (i != own && g->sum[i].n > 0 && g->member[i]->share == DEGRADE_FULL);
+	}
+	if (2 * others < heard)
+		return NULL;
 	for (i = 0; i < g->n; i++) {
 		unsigned below = 0;
 
