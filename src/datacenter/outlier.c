@@ -6,13 +6,14 @@
  *                 worse: half is taken away (far worse: seven eighths)
  *      full ───────────────────────────────────────────────────────▶ less ... FLOOR
  *       ▲                                                              │
- *       └───── a hold without a verdict against it: twice as much ─────┘
- *              (a relapse on the way makes the hold half as long again)
+ *       └── a hold without a verdict or a doubt: twice as much ────────┘
+ *           (a relapse on the way makes the hold half as long again)
  *
  * Worse than the others is who differs from their upper median, that is, from the worst
  * of the better half: when half of a group or more is bad alike, nobody differs. It must
  * differ by a margin that matters and by four standard errors, so that few requests prove
- * nothing; a verdict uses evidence up, so that the next step needs new. The windows end
+ * nothing; a verdict uses evidence up, so that the next step needs new. For a doubt, which
+ * only delays the way back, the margin is enough: few get there. The windows end
  * now and are the same for all that are compared: a common cause is in all of them.
  *
  * Errors are compared with the others at once. Latency too, among the endpoints of one
@@ -70,7 +71,7 @@ void dc_usual_note(struct dc_usual *u, unsigned feature, int64_t latency_ns, boo
 #define REQUESTS     16   /* fewer prove nothing */
 #define ERRORS       3
 #define MARGIN       0.10 /* part of the requests that fails, more than of the others' */
-#define FAR_MARGIN   0.40
+#define FAR_MARGIN   0.25
 #define SLOWER       1.5  /* octaves: 2.8 times as slow */
 #define FAR_SLOWER   3.0
 #define SIGMA2       16.0 /* four standard errors, squared */
@@ -119,7 +120,9 @@ struct group {
 	double weight[CONF_MAX_ENDPOINTS], least[CONF_MAX_ENDPOINTS]; /* least: requests that say something */
 	bool usable[CONF_MAX_ENDPOINTS];
 	struct sum sum[CONF_MAX_ENDPOINTS];
-	double score[CONF_MAX_ENDPOINTS]; /* how much worse, 1: far; 0: not */
+	double score[CONF_MAX_ENDPOINTS]; /* how much worse, beyond doubt; 0: not */
+	double size[CONF_MAX_ENDPOINTS];  /* the same as it looks, most recently or over all; 1: far */
+	bool doubt[CONF_MAX_ENDPOINTS];
 };
 
 /* The upper median of the others with enough to say; NULL unless these are half of the
@@ -170,6 +173,8 @@ static double slower(const struct sum *s, const struct sum *other)
 	return more / FAR_SLOWER;
 }
 
+static double larger(double a, double b) { return a > b ? a : b; }
+
 /* Over a window of so many looks. */
 static void compare(struct group *g, unsigned looks)
 {
@@ -181,10 +186,14 @@ static void compare(struct group *g, unsigned looks)
 		errors = slow = 0;
 		if (looks > g->member[i]->fresh)
 			continue; /* its last verdict has used that up */
-		if (g->sum[i].n >= g->least[i] && (other = median(g, i, by_errors, requests)))
-			errors = failing(&g->sum[i], other);
-		if (g->sum[i].well >= g->least[i] && (other = median(g, i, by_slowness, timed)))
-			slow = slower(&g->sum[i], other);
+		if (g->sum[i].n >= g->least[i] / 2 && (other = median(g, i, by_errors, requests))) {
+			g->size[i] = larger(g->size[i], (g->sum[i].excess - other->excess) / FAR_MARGIN);
+			errors = g->sum[i].n >= g->least[i] ? failing(&g->sum[i], other) : 0;
+		}
+		if (g->sum[i].well >= g->least[i] / 2 && (other = median(g, i, by_slowness, timed))) {
+			g->size[i] = larger(g->size[i], (g->sum[i].slow - other->slow) / FAR_SLOWER);
+			slow = g->sum[i].well >= g->least[i] ? slower(&g->sum[i], other) : 0;
+		}
 		if (errors <= g->score[i] && slow <= g->score[i])
 			continue;
 		g->score[i] = errors > slow ? errors : slow;
@@ -226,7 +235,7 @@ static int64_t longer(int64_t hold)
 static void step_down(const struct group *g, const struct conf *c, unsigned i, int64_t now)
 {
 	struct dc_member *m = g->member[i];
-	uint16_t least = bound(g, c, i), next = m->share / (g->score[i] >= 1 ? 8 : 2);
+	uint16_t least = bound(g, c, i), next = m->share / (g->size[i] >= 1 ? 8 : 2);
 
 	if (m->rising)
 		m->hold = longer(m->hold);
@@ -249,13 +258,12 @@ static void step_up(struct dc_member *m, int64_t now)
 	if (m->share < DEGRADE_FULL) {
 		m->share = (uint16_t)(m->share < DEGRADE_FULL / 2 ? 2 * m->share : DEGRADE_FULL);
 		m->rising = true;
-		m->until = now + m->hold;
 	} else {
 		/* Well for long: the next lapse is a first one again. */
 		m->rising = false;
 		m->hold = m->hold * 2 / 3 > HOLD_LEAST ? m->hold * 2 / 3 : HOLD_LEAST;
-		m->until = now + 5 * m->hold;
 	}
+	m->until = now + (m->share < DEGRADE_FULL ? 1 : 5) * m->hold;
 }
 
 /* The worst first: what may be taken away is taken where it is worth most. */
@@ -282,7 +290,9 @@ static enum dc_spread settle(struct group *g, const struct conf *c, bool panic, 
 		struct dc_member *m = g->member[i];
 
 		m->verdict = DC_SOUND;
-		if (g->score[i] <= 0 && !panic)
+		if (g->doubt[i] && m->until < now + m->hold)
+			m->until = now + m->hold;
+		else if (g->score[i] <= 0 && !panic)
 			step_up(m, now);
 	}
 	while ((w = worst(g)) >= 0) {
@@ -381,6 +391,26 @@ static void judge(struct group *g, const struct dc_outliers *o, const struct con
 	}
 }
 
+/* Of who is on the way back: what came since the last verdict looks like more of the same. */
+static void doubt(struct group *g, const struct dc_outliers *o, const struct conf *c, unsigned first,
+		  struct sum (*of)(const struct dc_outliers *, const struct conf *, unsigned, unsigned))
+{
+	const struct sum *other;
+	unsigned i, k, looks;
+
+	for (i = 0; i < g->n; i++) {
+		looks = g->member[i]->fresh < o->looks ? g->member[i]->fresh : o->looks;
+		if (g->member[i]->share == DEGRADE_FULL || g->score[i] > 0)
+			continue;
+		for (k = 0; k < g->n; k++)
+			g->sum[k] = of(o, c, first + k, looks);
+		other = median(g, i, by_errors, requests);
+		g->doubt[i] = other && g->sum[i].errors > 0 && g->sum[i].excess - other->excess >= MARGIN;
+		other = median(g, i, by_slowness, timed);
+		g->doubt[i] |= other && g->sum[i].well > 0 && g->sum[i].slow - other->slow >= SLOWER;
+	}
+}
+
 static enum dc_spread judge_endpoints(struct dc_outliers *o, const struct conf *c, const struct dc_live *live, unsigned d, bool panic,
 				      int64_t now)
 {
@@ -395,6 +425,7 @@ static enum dc_spread judge_endpoints(struct dc_outliers *o, const struct conf *
 		g.least[i] = REQUESTS;
 	}
 	judge(&g, o, c, dc->first_endpoint, 1, of_endpoint);
+	doubt(&g, o, c, dc->first_endpoint, of_endpoint);
 	return settle(&g, c, panic, now);
 }
 
@@ -458,8 +489,10 @@ static enum dc_spread judge_datacenters(struct dc_outliers *o, const struct conf
 		for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++)
 			g.usable[d] |= takes(live, d, i);
 	}
-	if (!panic)
+	if (!panic) {
 		judge(&g, o, c, 0, SECOND, of_datacenter);
+		doubt(&g, o, c, 0, of_datacenter);
+	}
 	for (d = 0; d < g.n; d++)
 		learn(o, c, d);
 	return settle(&g, c, panic, now);

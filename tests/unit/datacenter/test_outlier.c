@@ -186,8 +186,8 @@ static void slow_return(void **state)
 	unsigned n;
 
 	looks(20);
-	how[2].bad = 1000;
 	for (n = 0; n < 4 * 120; n++) {
+		how[2].bad = n % 120 < 40 ? 1000 : 0;
 		before = o.endpoint[2].share;
 		look();
 		if (o.endpoint[2].share > before) {
@@ -199,10 +199,23 @@ static void slow_return(void **state)
 		hold = o.endpoint[2].hold;
 	}
 	assert_true(hold > 4 * CLOCK_SEC);
-	assert_true(o.endpoint[2].share <= FULL / 4);
 	how[2].bad = 0;
 	looks(4 * 400);
 	assert_even();
+}
+
+/* On the way back a few requests are enough for a doubt: it does not go up and down. */
+static void no_return_while_it_goes_on(void **state)
+{
+	unsigned n;
+
+	looks(20);
+	how[2] = (struct how){ 20, 300, 60 * CLOCK_MS, 0 };
+	looks(20);
+	for (n = 0; n < 4 * 120; n++) {
+		look();
+		assert_true(o.endpoint[2].share <= FULL / 4);
+	}
 }
 
 /* Most of a datacenter is bad alike: nothing to compare with inside, but the others do better. */
@@ -479,7 +492,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, set_up)
 	const struct CMUnitTest tests[] = {
-		T(all_alike), T(errors_cost_the_share), T(slowness_costs_the_share), T(half_of_a_datacenter), T(half_of_a_datacenter_hardly_asked), T(slow_return),
+		T(all_alike), T(errors_cost_the_share), T(slowness_costs_the_share), T(half_of_a_datacenter), T(half_of_a_datacenter_hardly_asked), T(slow_return), T(no_return_while_it_goes_on),
 		T(a_whole_datacenter), T(most_of_a_datacenter), T(distance_is_no_illness), T(what_all_have_moves_nothing), T(panic_keeps_the_spread),
 		T(few_requests_prove_nothing), T(slow_features_are_no_slow_endpoints), T(the_bound), T(alone), T(anything_may_happen),
 		T(a_common_factor_changes_nothing), T(nobody_believes_the_checks),
