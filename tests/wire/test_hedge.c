@@ -3,6 +3,8 @@
  * clock of the test's own. */
 #include "proxy.h"
 
+#include <stdio.h>
+
 #include "../../src/datacenter/pool.h"
 
 #define FEATURE \
@@ -306,13 +308,43 @@ static void lateness_is_bounded(void **state)
 	}
 }
 
+/* Who has just written reads where he wrote, however long that takes: late is not lost. */
+static void a_reader_waits_for_what_he_wrote(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	char first[128];
+	int fenced, i;
+
+	for (fenced = 0; fenced < 2; fenced++) {
+		begin(&p);
+		/* Two datacenters, or there is no fence. */
+		snprintf(first, sizeof(first), "\"unix:/%s.b\"]\n  - name: b\n    endpoints: [", p.path);
+		p.first = first;
+		proxy_reload(&p, FEATURE);
+		learn(&p, 100, 10 * CLOCK_MS);
+		if (fenced) {
+			ask(&p, &s, "POST", "k", true, 1);
+			answered(&p, &s, 0);
+			memset(p.w.served, 0, sizeof(p.w.served));
+			p.w.count = 0;
+		}
+		ask(&p, &s, "GET", NULL, true, 1);
+		for (i = 0; i < 10; i++)
+			pass_time(&p, 8 * CLOCK_MS);
+		assert_int_equal(p.w.count, 2 - fenced);
+		answered(&p, &s, 0);
+		proxy_end(&p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(the_first_answer_wins), cmocka_unit_test(failures),
 		cmocka_unit_test(silence_after_doubt), cmocka_unit_test(the_client_leaves), cmocka_unit_test(nobody_answers_in_time),
 		cmocka_unit_test(a_body_is_sent_whole), cmocka_unit_test(reload_in_between), cmocka_unit_test(lateness),
-		cmocka_unit_test(lateness_is_bounded),
+		cmocka_unit_test(lateness_is_bounded), cmocka_unit_test(a_reader_waits_for_what_he_wrote),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
