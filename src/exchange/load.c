@@ -119,22 +119,24 @@ void load_begin(struct xchg *x)
 }
 
 /* The datacenter says itself that it is overloaded. A gRPC backend says so in a head that
- * is also the end (trailers-only). */
+ * is also the end (trailers-only). Not 429 and RESOURCE_EXHAUSTED: they are about one client
+ * (RFC 6585 4), who must not make the others' limit. */
 static bool rejected(const struct xchg *x)
 {
 	const struct h2_head *h = x->up ? x->up->head : NULL;
 	unsigned i;
 
-	if (x->status == 503 || x->status == 429)
+	if (x->status == 503)
 		return true;
 	for (i = 0; x->grpc && h && i < h->count; i++)
 		if (h->field[i].token == H2_GRPC_STATUS)
-			return decimal(&h->field[i]) == 14 || decimal(&h->field[i]) == 8;
+			return decimal(&h->field[i]) == 14;
 	return false;
 }
 
 void load_over(struct xchg *x, enum fault fault)
 {
+	double usual = x->w->expect[xchg_feature(x)].usual; /* 0: not known */
 	struct board_answers *a;
 	int64_t from, until;
 
@@ -146,12 +148,15 @@ void load_over(struct xchg *x, enum fault fault)
 		a->rejects++;
 		return;
 	}
-	/* Given up without an answer, it has waited at least so long. Time the client took
-	 * for its request is not the datacenter's. */
+	/* Given up without an answer, it has waited at least so long: news only if that is longer
+	 * than usual, or who cancels at once would teach that answers come at once. Time the
+	 * client took for its request is not the datacenter's. */
 	if (!x->head_at && ((fault != FAULT_NONE && fault != FAULT_UPSTREAM_TIMEOUT) || !x->down->remote_end))
 		return;
 	from = x->down->active > x->attempt_at ? x->down->active : x->attempt_at;
 	until = x->head_at ? x->head_at : clock_now();
+	if (!x->head_at && fault == FAULT_NONE && !(usual > 0 && (double)(until - from) > usual))
+		return;
 	a->answers++;
 	a->waited += (uint64_t)(until - from);
 }
