@@ -38,6 +38,10 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
  * time to the response head, 0 when none came; status: of that head; feature: of the request. No
  * fault and no head (the client left) says nothing. */
 void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum fault fault, int64_t head_ns, unsigned status);
+/* A request that called itself gRPC was answered, as such or not. gRPC servers close connections
+ * over PINGs: an endpoint gets few of them after such a request, and for good once it has answered
+ * one as gRPC. What a client says alone does not last. */
+void dc_pool_spoke_grpc(struct dc_pool *p, int endpoint, bool grpc);
 /* An attempt was given up after so long (ns) for one begun later that was answered: it was
  * slow, whatever else it was. */
 void dc_pool_outrun(struct dc_pool *p, int endpoint, int64_t after_ns);

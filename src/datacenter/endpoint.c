@@ -48,7 +48,7 @@ struct endpoint *endpoint_create(struct dc_pool *p, unsigned index)
 		return NULL;
 	ep->pool = p;
 	ep->index = (int)index;
-	ep->calm = dc->check_type == CONF_CHECK_GRPC;
+	ep->calm = ep->grpc = dc->check_type == CONF_CHECK_GRPC;
 	ep->secure = dc->tls;
 	ep->verify = dc->verify;
 	ep->streams = SIZE_MAX;

@@ -294,6 +294,16 @@ void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum faul
 	}
 }
 
+void dc_pool_spoke_grpc(struct dc_pool *p, int endpoint, bool grpc)
+{
+	struct endpoint *ep = endpoint >= 0 && endpoint < (int)p->conf->endpoints ? p->endpoint[endpoint] : NULL;
+
+	if (!ep)
+		return;
+	ep->grpc |= grpc;
+	ep->calm = ep->grpc;
+}
+
 int dc_pool_where(struct dc_pool *p, const struct dc_want *want)
 {
 	int i;

@@ -55,7 +55,8 @@ struct endpoint {
 	int64_t failed_at;       /* a PING sent later can prove it good again */
 	int64_t connect_at;      /* not before: pause after a failure, pace of spares */
 	int64_t backoff;
-	bool calm;               /* a gRPC server: counts PINGs */
+	bool calm;               /* perhaps a gRPC server, which counts PINGs */
+	bool grpc;               /* it is one */
 	bool proving;            /* it failed: avoided until a PING is answered */
 };
 

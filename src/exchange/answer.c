@@ -242,6 +242,11 @@ static enum ending ending_of(const struct xchg *x)
 	return e;
 }
 
+bool answer_is_grpc(const struct xchg *x)
+{
+	return ending_of(x) == GRPC;
+}
+
 int64_t answer_spread(struct xchg *x)
 {
 	int64_t window = x->snap->conf->retry.stream_spread_ms * CLOCK_MS;

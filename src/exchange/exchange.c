@@ -434,6 +434,8 @@ static void on_head(struct xchg *x, bool end)
 	x->fault = FAULT_NONE;
 	attempt_keep_nothing(x);
 	hedge_learn(x);
+	if (x->grpc && x->via == x->w->snap)
+		dc_pool_spoke_grpc(x->w->pool, x->endpoint, answer_is_grpc(x));
 	attempt_drop_other(x); /* before: what the answered one says stands */
 	attempt_over(x, FAULT_NONE);
 	x->down->tunnel = x->connect && x->status < 300;

@@ -311,6 +311,8 @@ void answer_refuse(struct xchg *x, enum fault fault);
  * anything does: UNAVAILABLE for gRPC (or what the fault says there), for server-sent events
  * the end of the stream, else a reset. */
 void answer_break_off(struct xchg *x, enum fault fault);
+/* The head of the current attempt is that of a gRPC answer. */
+bool answer_is_grpc(const struct xchg *x);
 /* How long the end of a long-lived answer waits, ns: its clients must not all come back in
  * one instant. 0 for others. */
 int64_t answer_spread(struct xchg *x);

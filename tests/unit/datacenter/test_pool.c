@@ -456,6 +456,37 @@ static void silent_when_idle(void **state)
 	WAIT_FOR(part.endpoint[0].silences == 1);
 }
 
+/* A request that calls itself gRPC: PINGs are saved until it is answered, and for good only if
+ * that was gRPC. */
+static void a_client_alone_saves_no_pings(void **state)
+{
+	struct dc_want want = { .hash = 1, .random = 1, .grpc = true };
+	struct ask a = { 0 };
+	enum fault why;
+	uint64_t sent;
+
+	begin(1);
+	start();
+	a.stream = dc_pool_request(pool, &want, false, request_fields, 4, true, &a, &a.endpoint, &why);
+	assert_non_null(a.stream);
+	WAIT_FOR(a.done);
+	dc_pool_spoke_grpc(pool, 0, true);
+	sent = part.tm.scalar[TM_PINGS_SENT];
+	test_turns(10 * w.conf.retry.ping_idle_ms * CLOCK_MS);
+	assert_in_range(part.tm.scalar[TM_PINGS_SENT], sent, 2);
+	dc_pool_destroy(pool);
+	start();
+	a = (struct ask){ 0 };
+	a.stream = dc_pool_request(pool, &want, false, request_fields, 4, true, &a, &a.endpoint, &why);
+	assert_non_null(a.stream);
+	WAIT_FOR(a.done);
+	dc_pool_spoke_grpc(pool, 0, false);
+	dc_pool_spoke_grpc(pool, 63, true);
+	dc_pool_spoke_grpc(pool, -1, true);
+	peer_freeze(&peer[0]);
+	WAIT_FOR(part.endpoint[0].silences == 1);
+}
+
 static void goaway_is_invisible(void **state)
 {
 	struct ask a, b;
@@ -728,7 +759,7 @@ int main(void)
 		T(answers), T(multiplexes), T(spares_are_warm), T(refused_goes_elsewhere), T(killed_in_flight),
 		T(fails_over_at_once), T(silent_from_the_start), T(silent_under_load), T(slow_is_not_silent), T(wedged_link_is_left),
 		T(silence_spares_what_has_begun), T(silence_ends_what_has_begun_in_time),
-		T(silent_when_idle), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
+		T(silent_when_idle), T(a_client_alone_saves_no_pings), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
 		T(nonsense_is_a_fault), T(board_decides), T(control_is_believed), T(reconfigured), T(names_resolve),
 		T(extended_connect), T(drains), T(destroyed_in_flight),
 	};
