@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The n-th allocation fails, for every n, while a GET and a POST go through the proxy on
- * fresh connections, and while recent state answers. A request may fail; nothing
- * crashes, is lost or waits for ever. The linker gives us malloc (--wrap).
+ * fresh connections, while a GET and a keyed POST are asked at two endpoints at once, and while
+ * recent state answers. A request may fail; nothing crashes, is lost or waits for ever. The
+ * linker gives us malloc (--wrap).
  */
 #include "proxy.h"
+
+#include "../../src/datacenter/pool.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -33,7 +36,7 @@ void *__wrap_realloc(void *p, size_t n) { return fails() ? NULL : __real_realloc
 
 #define FEATURE \
 	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 500ms\n    stream_idle: 500ms\n" \
-	"    state: { keep: true, shared: true }\n"
+	"    state: { keep: true, shared: true }\n    idempotency: idempotency-key\n"
 
 #define TRAILERS 60 /* a copy of their array does not fit in a chunk */
 
@@ -100,13 +103,13 @@ static void on_answer(struct h2_stream *st, uint32_t what)
 
 static void ask(struct proxy *p, struct seen *s, const char *method, bool body)
 {
-	struct h2_field f[4] = { wire_field(":method", method), wire_field(":scheme", "http"), wire_field(":authority", "test"),
-				 wire_field(":path", "/a/b") };
+	struct h2_field f[] = { wire_field(":method", method), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				wire_field(":path", "/a/b"), wire_field("idempotency-key", "1") };
 	struct buf b = { 0 };
 	enum fault why;
 
 	memset(s, 0, sizeof(*s));
-	s->stream = p->w.up ? h2_request(p->w.up, f, 4, !body, s, &why) : NULL;
+	s->stream = p->w.up ? h2_request(p->w.up, f, 5, !body, s, &why) : NULL;
 	if (s->stream && body && (!buf_append(&b, text, sizeof(text)) || !h2_write(s->stream, &b) || !h2_finish(s->stream, NULL, 0)))
 		h2_reset(s->stream, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
 	buf_clear(&b);
@@ -125,6 +128,105 @@ static void close_all(struct proxy *p)
 	}
 	wire_turn(&p->w, 3);
 }
+
+/* ---- two attempts at once ---- */
+
+/* These backends keep what they are asked until the test answers it. */
+static struct h2_stream *held[16];
+static int holding;
+
+static void on_held(void *owner, struct h2_stream *st)
+{
+	assert_in_range(holding, 0, 15);
+	held[holding++] = st;
+}
+
+static void on_held_served(struct h2_stream *st, uint32_t what)
+{
+	int i;
+
+	h2_consume(st, st->in.len);
+	buf_clear(&st->in);
+	for (i = 0; (what & H2_CLOSED) && i < holding; i++)
+		if (held[i] == st)
+			held[i] = NULL;
+	if (what & H2_CLOSED)
+		h2_release(&st);
+}
+
+static void answer_held(void)
+{
+	int i;
+
+	for (i = 0; i < holding; i++)
+		if (held[i] && !h2_respond(held[i], proxy_ok, 1, true))
+			h2_reset(held[i], H2_ERR_INTERNAL, FAULT_NO_MEMORY);
+	holding = 0;
+}
+
+static void doubt_all(struct proxy *p)
+{
+	struct list *node;
+
+	for (node = p->worker.pool->ctx.sessions.next; node != &p->worker.pool->ctx.sessions; node = node->next)
+		h2_tell(h2_session_from_node(node), H2_DOUBTED);
+}
+
+/* Returns whether both were answered; *most: attempts under way at once. */
+static bool hedge(struct proxy *p, long n, int *most)
+{
+	struct seen get, post;
+	int turns;
+
+	*most = 0;
+	p->worker.budget = (struct budget){ .tokens = 100, .at = clock_now() };
+	proxy_client(p);
+	countdown = n;
+	ask(p, &get, "GET", false);
+	ask(p, &post, "POST", true);
+	for (turns = 0; turns < 3000 && (get.stream || post.stream); turns++) {
+		wire_turn(&p->w, 1);
+		if (turns % 16 == 8)
+			doubt_all(p);
+		*most = holding > *most ? holding : *most;
+		if (turns % 16 == 15)
+			answer_held();
+	}
+	countdown = 0;
+	assert_true(!get.stream && !post.stream);
+	close_all(p);
+	holding = 0;
+	assert_int_equal(p->worker.exchanges, 0);
+	assert_int_equal(buf_memory(), 0);
+	return get.status == 200 && post.status == 200 && !get.fault && !post.fault;
+}
+
+static void any_allocation_of_a_hedge_may_fail(void **state)
+{
+	struct proxy p;
+	int most;
+	long n;
+
+	proxy_start_apart(&p, FEATURE);
+	p.w.server.handler = (struct h2_handler){ on_held, on_held_served };
+	p.w.client.handler.on_ready = on_answer;
+	close_all(&p);
+	assert_true(hedge(&p, 0, &most)); /* what is made once is made */
+	assert_true(hedge(&p, 0, &most));
+	assert_int_equal(most, 4);
+	for (n = 1, failed = true; failed && n < 5000; n++) {
+		failed = false;
+		buf_memory_trim(0);
+		arena_trim();
+		h2_trim();
+		hedge(&p, n, &most);
+	}
+	assert_in_range(n, 40, 4999);
+	assert_true(hedge(&p, 0, &most));
+	proxy_end(&p);
+}
+
+/* ---- one attempt ---- */
 
 /* What looks complete is: the body and, from a backend, the trailers that follow it. */
 static void check_complete(const struct seen *s, size_t body, long n)
@@ -202,7 +304,8 @@ static void any_allocation_may_fail(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(any_allocation_may_fail) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(any_allocation_may_fail),
+					    cmocka_unit_test(any_allocation_of_a_hedge_may_fail) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
