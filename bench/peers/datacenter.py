@@ -10,9 +10,8 @@ import os
 import random
 import signal
 import subprocess
-import time
 
-from .lab import free_port, wait_port
+from .lab import free_port, wait_port, wait_until
 
 HOST, INSIDE = "198.18.{}.{}", "eth0"  # RFC 2544: nobody's
 ENDPOINTS = (1, 2)
@@ -30,11 +29,9 @@ class Wire:
     def __init__(self, lab, name):
         self.holder = lab.start(f"wire-{name}", ["unshare", "--net", "sleep", "3600"], lab.load_cpu)
         own = os.readlink("/proc/self/ns/net")
-        end = time.monotonic() + 5
-        while os.readlink(f"/proc/{self.holder.pid}/ns/net") == own:  # taskset and unshare become sleep
-            if time.monotonic() > end or self.holder.poll() is not None:
-                raise RuntimeError(f"no network namespace: {lab.said(self.holder)}")
-            time.sleep(0.01)
+        # taskset and unshare become sleep
+        if not wait_until(lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != own, 5, self.holder):
+            raise RuntimeError(f"no network namespace: {lab.said(self.holder)}")
         while True:
             self.net, quarter = random.randrange(256), 4 * random.randrange(64)
             self.host, self.address = (HOST.format(self.net, quarter + i) for i in (1, 2))

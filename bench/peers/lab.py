@@ -23,15 +23,24 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_port(port, seconds=10.0, process=None, host="127.0.0.1"):
+def wait_until(condition, seconds, process=None):
+    """Polls for what other programs do. False: not within that time, or the process ended."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and (process is None or process.poll() is None):
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def wait_port(port, seconds=10.0, process=None, host="127.0.0.1"):
+    def listening():
         with socket.socket() as s:
             s.settimeout(0.2)
-            if s.connect_ex((host, port)) == 0:
-                return
-        time.sleep(0.02)
-    raise RuntimeError(f"nothing listens on port {port}")
+            return s.connect_ex((host, port)) == 0
+
+    if not wait_until(listening, seconds, process):
+        raise RuntimeError(f"nothing listens on port {port}")
 
 
 def raise_limit():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from . import figures
 from .datacenter import Datacenter, wires
+from .lab import wait_until
 from .programs import PEERS
 
 GOOD = ("served", "failed_over")
@@ -70,11 +71,8 @@ def begin(lab, place, path, before):
     """The load, running; returns once its clock has come to `before` seconds."""
     run = lab.start("rehearsal", [lab.bench, "run", path + ".yaml", "--json", path + ".json", "--samples", path + ".csv"], lab.load_cpu)
     run.log_name, begun = "rehearsal", len(lab.said(run))
-    end = time.monotonic() + 30
-    while not re.search(rf"^ *{before}s ", lab.said(run)[begun:], re.M):
-        if run.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"{place.name}: the rehearsal did not begin: {lab.said(run)[begun:][-600:]}")
-        time.sleep(0.02)
+    if not wait_until(lambda: re.search(rf"^ *{before}s ", lab.said(run)[begun:], re.M), 30, run):
+        raise RuntimeError(f"{place.name}: the rehearsal did not begin: {lab.said(run)[begun:][-600:]}")
     return run
 
 
