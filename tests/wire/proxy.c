@@ -197,6 +197,18 @@ void proxy_end(struct proxy *p)
 	assert_int_equal(buf_memory(), 0);
 }
 
+int64_t proxy_now = 1000 * CLOCK_SEC;
+
+void proxy_pass_time(struct proxy *p, int64_t ns)
+{
+	int i;
+
+	proxy_now += ns;
+	clock_fake(proxy_now, proxy_now);
+	for (i = 0; i < 6; i++)
+		net_loop_turn(p->w.loop, 0);
+}
+
 const struct h2_field proxy_ok[1] = { { .name = (const uint8_t *)":status", .value = (const uint8_t *)"200", .name_len = 7,
 					.value_len = 3, .flags = H2_FIELD_KEEP, .token = H2_STATUS } };
 

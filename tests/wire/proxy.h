@@ -36,6 +36,10 @@ void proxy_client(struct proxy *p);
 void proxy_reload(struct proxy *p, const char *features);
 void proxy_end(struct proxy *p);
 
+/* A clock of the test's own: clock_fake(proxy_now, proxy_now) begins it; then it stands still
+ * until time passes here, with a few turns for what is due. */
+extern int64_t proxy_now;
+void proxy_pass_time(struct proxy *p, int64_t ns);
 /* A request of the client's, and octets of its body or of an answer. */
 struct h2_stream *proxy_ask(struct proxy *p, struct seen *s, const struct h2_field *field, size_t n, bool end);
 void proxy_write(struct h2_stream *st, size_t len, bool end);

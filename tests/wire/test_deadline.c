@@ -9,18 +9,6 @@
 	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 2s\n    idempotency: idempotency-key\n" \
 	"  - name: feed\n    tier: core\n    routes: [\"/feed\"]\n    long_lived: true\n    timeout: 2s\n"
 
-static int64_t now = 1000 * CLOCK_SEC;
-
-static void pass_time(struct proxy *p, int64_t ns)
-{
-	int i;
-
-	now += ns;
-	clock_fake(now, now);
-	for (i = 0; i < 6; i++)
-		net_loop_turn(p->w.loop, 0);
-}
-
 static struct conf_retry *rules(struct proxy *p)
 {
 	return &((struct conf *)(uintptr_t)p->worker.snap->conf)->retry;
@@ -28,11 +16,11 @@ static struct conf_retry *rules(struct proxy *p)
 
 static void begin(struct proxy *p)
 {
-	clock_fake(now, now);
+	clock_fake(proxy_now, proxy_now);
 	proxy_start_two(p, FEATURE);
 	p->w.silent = true;
 	rules(p)->deadline_header = "x-wait";
-	p->worker.budget = (struct budget){ .tokens = 100, .at = now, .requests = p->worker.part->requests, .retries = p->worker.part->retries };
+	p->worker.budget = (struct budget){ .tokens = 100, .at = proxy_now, .requests = p->worker.part->requests, .retries = p->worker.part->retries };
 }
 
 /* `lines`: further fields. */
@@ -86,9 +74,9 @@ static void deadlines(void **state)
 		if (!strstr(p.w.served[0].head, cases[i].upstream))
 			print_error("case %zu: upstream saw\n%s", i, p.w.served[0].head);
 		assert_non_null(strstr(p.w.served[0].head, cases[i].upstream));
-		pass_time(&p, ((cases[i].ms ? cases[i].ms : 2000) - 20) * CLOCK_MS);
+		proxy_pass_time(&p, ((cases[i].ms ? cases[i].ms : 2000) - 20) * CLOCK_MS);
 		assert_int_equal(s.status, 0);
-		pass_time(&p, 40 * CLOCK_MS);
+		proxy_pass_time(&p, 40 * CLOCK_MS);
 		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 		assert_int_equal(s.status, cases[i].grpc ? 200 : 504);
 		if (cases[i].grpc)
@@ -109,14 +97,14 @@ static void what_is_left(void **state)
 	begin(&p);
 	ask(&p, &s, "GET", "x-wait: 1000\n");
 	WIRE_UNTIL(&p.w, p.w.count == 1);
-	pass_time(&p, 300 * CLOCK_MS);
+	proxy_pass_time(&p, 300 * CLOCK_MS);
 	h2_reset(p.w.served[0].stream, H2_ERR_REFUSED_STREAM, FAULT_INTERNAL);
 	WIRE_UNTIL(&p.w, p.w.count == 2);
 	assert_non_null(strstr(p.w.served[1].head, "\nx-wait: 700\n"));
 	respond(&p, 1, "", false);
-	pass_time(&p, 600 * CLOCK_MS);
+	proxy_pass_time(&p, 600 * CLOCK_MS);
 	assert_false(s.what & H2_CLOSED);
-	pass_time(&p, 120 * CLOCK_MS);
+	proxy_pass_time(&p, 120 * CLOCK_MS);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.error_code, H2_ERR_CANCEL);
 	WIRE_UNTIL(&p.w, p.w.served[1].what & H2_CLOSED);
@@ -125,7 +113,7 @@ static void what_is_left(void **state)
 	ask(&p, &s, "POST", GRPC "grpc-timeout: 500m\n");
 	WIRE_UNTIL(&p.w, p.w.count == 1);
 	respond(&p, 0, "content-type: application/grpc\n", false);
-	pass_time(&p, 520 * CLOCK_MS);
+	proxy_pass_time(&p, 520 * CLOCK_MS);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.fault, FAULT_NONE);
 	assert_int_equal(s.trailers, 2);
@@ -216,14 +204,14 @@ static void long_lived_ends_are_spread(void **state)
 			WIRE_UNTIL(&p.w, p.w.count == i + 1);
 			respond(&p, i, kinds[kind].answer, false);
 		}
-		pass_time(&p, 3 * CLOCK_SEC); /* a gRPC call that has lived for longer than the spread */
+		proxy_pass_time(&p, 3 * CLOCK_SEC); /* a gRPC call that has lived for longer than the spread */
 		lost = p.w.served[0].stream->session;
 		for (i = before = 0; i < N; i++)
 			before += p.w.served[i].stream->session == lost;
 		assert_true(before > 3);
 		h2_close(lost, FAULT_SHUTTING_DOWN);
 		for (moments = ended = 0; ended < before && moments < 30; moments++) {
-			pass_time(&p, 100 * CLOCK_MS);
+			proxy_pass_time(&p, 100 * CLOCK_MS);
 			for (i = ended = 0; i < N; i++)
 				ended += !!(s[i].what & H2_CLOSED);
 			if (!moments)

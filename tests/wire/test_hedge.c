@@ -10,18 +10,6 @@
 #define FEATURE \
 	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 2s\n    body_limit: unlimited\n    idempotency: idempotency-key\n"
 
-static int64_t now = 1000 * CLOCK_SEC;
-
-static void pass_time(struct proxy *p, int64_t ns)
-{
-	int i;
-
-	now += ns;
-	clock_fake(now, now);
-	for (i = 0; i < 6; i++)
-		net_loop_turn(p->w.loop, 0);
-}
-
 static uint64_t count(struct proxy *p, enum tm_scalar s)
 {
 	return p->worker.part->tm.scalar[s];
@@ -34,10 +22,10 @@ static struct conf_retry *rules(struct proxy *p)
 
 static void begin(struct proxy *p)
 {
-	clock_fake(now, now);
+	clock_fake(proxy_now, proxy_now);
 	proxy_start_two(p, FEATURE);
 	p->w.silent = true;
-	p->worker.budget = p->worker.hedges = (struct budget){ .tokens = 100, .at = now };
+	p->worker.budget = p->worker.hedges = (struct budget){ .tokens = 100, .at = proxy_now };
 }
 
 /* Asks, and waits until the n-th stream has come to a backend. */
@@ -198,7 +186,7 @@ static void nobody_answers_in_time(void **state)
 	struct seen s;
 
 	begin_two(&p, &s);
-	pass_time(&p, 3 * CLOCK_SEC);
+	proxy_pass_time(&p, 3 * CLOCK_SEC);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.status, 504);
 	WIRE_UNTIL(&p.w, p.w.served[0].what & p.w.served[1].what & H2_CLOSED);
@@ -234,7 +222,7 @@ static void reload_in_between(void **state)
 		begin_two(&p, &s);
 		p.first = "\"unix:/nowhere\", ";
 		proxy_reload(&p, FEATURE);
-		pass_time(&p, 10 * CLOCK_MS);
+		proxy_pass_time(&p, 10 * CLOCK_MS);
 		failed(&p, !by);
 		answered(&p, &s, by);
 		proxy_end(&p);
@@ -249,7 +237,7 @@ static void learn(struct proxy *p, int n, int64_t took)
 	for (i = 0; i < n; i++) {
 		at = p->w.count %= 40; /* what came before is over */
 		ask(p, &s, "GET", NULL, true, at + 1);
-		pass_time(p, took);
+		proxy_pass_time(p, took);
 		answered(p, &s, at);
 	}
 	WIRE_UNTIL(&p->w, !p->worker.exchanges);
@@ -270,13 +258,13 @@ static void lateness(void **state)
 	ask(&p, &s, "GET", NULL, true, 1);
 	ask(&p, &other, "POST", "k", true, 2);
 	for (i = 0; i < 4; i++)
-		pass_time(&p, 24 * CLOCK_MS);
+		proxy_pass_time(&p, 24 * CLOCK_MS);
 	assert_int_equal(p.w.count, 2);
 	for (i = 0; i < 4; i++)
-		pass_time(&p, 8 * CLOCK_MS);
+		proxy_pass_time(&p, 8 * CLOCK_MS);
 	WIRE_UNTIL(&p.w, p.w.count == 3);
 	for (i = 0; i < 10; i++)
-		pass_time(&p, 80 * CLOCK_MS);
+		proxy_pass_time(&p, 80 * CLOCK_MS);
 	assert_int_equal(p.w.count, 3);
 	answered(&p, &other, 1);
 	answered(&p, &s, 0);
@@ -294,13 +282,13 @@ static void lateness_is_bounded(void **state)
 		begin(&p);
 		learn(&p, part == 0 ? 10 : 100, 10 * CLOCK_MS);
 		if (part == 1)
-			p.worker.hedges = (struct budget){ .tokens = 3, .at = now, .requests = p.worker.part->requests };
+			p.worker.hedges = (struct budget){ .tokens = 3, .at = proxy_now, .requests = p.worker.part->requests };
 		if (part == 2)
 			p.worker.live.degrade.mode = 1;
 		for (i = 0; i < 10; i++)
 			ask(&p, &s[i], "GET", NULL, true, i + 1);
 		for (i = 0; i < 10; i++)
-			pass_time(&p, 8 * CLOCK_MS);
+			proxy_pass_time(&p, 8 * CLOCK_MS);
 		assert_int_equal(p.w.count, part == 1 ? 13 : 10);
 		for (i = 0; i < 10; i++)
 			answered(&p, &s[i], i);
@@ -331,7 +319,7 @@ static void a_reader_waits_for_what_he_wrote(void **state)
 		}
 		ask(&p, &s, "GET", NULL, true, 1);
 		for (i = 0; i < 10; i++)
-			pass_time(&p, 8 * CLOCK_MS);
+			proxy_pass_time(&p, 8 * CLOCK_MS);
 		assert_int_equal(p.w.count, 2 - fenced);
 		answered(&p, &s, 0);
 		proxy_end(&p);

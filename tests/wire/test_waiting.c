@@ -43,18 +43,6 @@ static void look_ends(struct cache_answer *found)
 		done(user, found);
 }
 
-static int64_t now = 1000 * CLOCK_SEC;
-
-static void pass_time(struct proxy *p, int64_t ns)
-{
-	int i;
-
-	now += ns;
-	clock_fake(now, now);
-	for (i = 0; i < 4; i++)
-		net_loop_turn(p->w.loop, 0);
-}
-
 #define KEPT \
 	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 2s\n    body_limit: 1000B\n" \
 	"    state: { keep: true, shared: true }\n"
@@ -62,7 +50,7 @@ static void pass_time(struct proxy *p, int64_t ns)
 /* A read whose only way is recent state, and that is being looked for. */
 static void start_looking(struct proxy *p, struct seen *s, bool end)
 {
-	pass_time(p, 0);
+	proxy_pass_time(p, 0);
 	p->worker.live.degrade.any_datacenter = false;
 	p->w.silent = true;
 	wire_get(&p->w, s, "GET", "/a", end);
@@ -72,7 +60,7 @@ static void start_looking(struct proxy *p, struct seen *s, bool end)
 static void begin(struct proxy *p, const char *features)
 {
 	memset(&look, 0, sizeof(look));
-	clock_fake(now, now);
+	clock_fake(proxy_now, proxy_now);
 	proxy_start(p, features, false);
 }
 
@@ -126,13 +114,13 @@ static void attempt_after_a_long_look(void **state)
 
 	begin(&p, KEPT);
 	start_looking(&p, &s, true);
-	pass_time(&p, 3 * CLOCK_SEC);
+	proxy_pass_time(&p, 3 * CLOCK_SEC);
 	p.worker.live.degrade.any_datacenter = true;
 	look_ends(NULL);
 	WIRE_UNTIL(&p.w, p.w.count == 1);
-	pass_time(&p, CLOCK_SEC);
+	proxy_pass_time(&p, CLOCK_SEC);
 	assert_int_equal(s.status, 0);
-	pass_time(&p, 2 * CLOCK_SEC);
+	proxy_pass_time(&p, 2 * CLOCK_SEC);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.status, 503); /* and nothing recent either */
 	proxy_end(&p);
@@ -217,7 +205,7 @@ static void endpoints_are_others(void **state)
 		WIRE_UNTIL(&p.w, p.w.count == 1);
 		p.first = then[i % 2].first;
 		proxy_reload(&p, "");
-		pass_time(&p, 10 * CLOCK_MS); /* an answer that took no time teaches nothing */
+		proxy_pass_time(&p, 10 * CLOCK_MS); /* an answer that took no time teaches nothing */
 		before = p.worker.part->endpoint[1];
 		counted = served_by(&p, then[i % 2].datacenter);
 		if (i < 2)
@@ -256,16 +244,16 @@ static void events_for_hours(void **state)
 	h2_respond(p.w.served[0].stream, proxy_ok, 1, false);
 	for (i = 0; i < 36; i++) {
 		for (k = 0; k < 20; k++)
-			pass_time(&p, 30 * CLOCK_SEC);
+			proxy_pass_time(&p, 30 * CLOCK_SEC);
 		assert_false(s.what & H2_CLOSED);
 		proxy_write(p.w.served[0].stream, 10, false);
 		WIRE_UNTIL(&p.w, s.body == 10u * (unsigned)(i + 1));
 	}
 	for (k = 0; k < 29; k++)
-		pass_time(&p, 30 * CLOCK_SEC);
+		proxy_pass_time(&p, 30 * CLOCK_SEC);
 	assert_false(s.what & H2_CLOSED);
 	for (k = 0; k < 4; k++)
-		pass_time(&p, 30 * CLOCK_SEC);
+		proxy_pass_time(&p, 30 * CLOCK_SEC);
 	assert_true(s.what & H2_CLOSED);
 	assert_int_equal(s.error_code, H2_ERR_CANCEL);
 	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_CLOSED);
@@ -281,14 +269,14 @@ static void a_pause_of_ours_is_not_the_endpoints(void **state)
 	uint32_t id, len;
 	int i;
 
-	clock_fake(now, now);
+	clock_fake(proxy_now, proxy_now);
 	proxy_start(&p, "  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 60s\n", true);
 	wire_get(&p.w, &s, "POST", "/", true);
 	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
 	raw_frame(&p.w, 1, 1, id, &ok, 1);
-	pass_time(&p, CLOCK_MS);
+	proxy_pass_time(&p, CLOCK_MS);
 	raw_frame(&p.w, 9, 4, id, rest, sizeof(rest));
-	pass_time(&p, 30 * CLOCK_SEC);
+	proxy_pass_time(&p, 30 * CLOCK_SEC);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.status, 200);
 
@@ -297,10 +285,10 @@ static void a_pause_of_ours_is_not_the_endpoints(void **state)
 	wire_get(&p.w, &s, "POST", "/", true);
 	WIRE_UNTIL(&p.w, raw_find(&p.w, 1, &id, &len));
 	raw_frame(&p.w, 1, 1, id, &ok, 1);
-	pass_time(&p, CLOCK_MS);
-	pass_time(&p, 30 * CLOCK_SEC);
+	proxy_pass_time(&p, CLOCK_MS);
+	proxy_pass_time(&p, 30 * CLOCK_SEC);
 	for (i = 0; i < 3 && !s.status; i++)
-		pass_time(&p, 10 * CLOCK_MS);
+		proxy_pass_time(&p, 10 * CLOCK_MS);
 	assert_int_equal(s.status, 502);
 	proxy_end(&p);
 }
