@@ -21,8 +21,16 @@ def as_user(n, path, method="GET", *more):
     return get(path, method, "example.com", "http", ("authorization", "Bearer u%d.t" % n), *more)
 
 
+def pair(world, **more):
+    """A proxy before two datacenters of one scripted backend each: .a and .b."""
+    a, b = world.backend("a"), world.backend("b")
+    p = world.proxy(datacenters={"a": [a.where], "b": [b.where]}, **more)
+    p.a, p.b = a, b
+    return p
+
+
 def mix(n=64):
-    """Half reads, half sends with an idempotency key: all safe to retry."""
+    """Reads of two kinds: all safe to retry."""
     out = []
     for i in range(n):
         out.append(("recent", as_user(i % 8, "/v1/rooms/r%d/messages" % (i % 8)), None))

@@ -10,14 +10,7 @@ import pytest
 from lib import proc
 from lib.frames import Raw, fetch, get, headers
 from lib.load import Load, bad
-from test_datacenters import Messenger, as_user, mix
-
-
-def pair(world, **more):
-    a, b = world.backend("a"), world.backend("b")
-    p = world.proxy(datacenters={"a": [a.where], "b": [b.where]}, **more)
-    p.a, p.b = a, b
-    return p
+from test_datacenters import Messenger, as_user, mix, pair
 
 
 def settled(metric):

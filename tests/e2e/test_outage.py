@@ -15,21 +15,14 @@ import pytest
 from lib import proc
 from lib.frames import Raw, data, fetch, get, headers, window
 from lib.load import Load, bad, quantile
-from test_datacenters import Messenger, as_user, both_dead, fetch_quiet, stale_scene, until_kept
-
-
-def simple(world, **more):
-    a, b = world.backend("a"), world.backend("b")
-    p = world.proxy(datacenters={"a": [a.where], "b": [b.where]}, **more)
-    p.a, p.b = a, b
-    return p
+from test_datacenters import Messenger, as_user, both_dead, fetch_quiet, pair, stale_scene, until_kept
 
 
 # -- slow is not dead --
 
 def test_a_slow_backend_is_not_cut(world):
     """Answers that honestly take a second: no retry, no verdict, no error."""
-    p = simple(world)
+    p = pair(world)
     with Raw(p.address, timeout=20) as c:
         ids = list(range(1, 41, 2))
         for n in ids:
@@ -91,7 +84,7 @@ def test_full_disk_under_the_log(world):
     """The access log cannot grow: lines are lost and counted, nothing else happens."""
     def small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-    p = simple(world, limits_process=small_files)
+    p = pair(world, limits_process=small_files)
     with Raw(p.address) as c:
         for n in range(1, 401, 2):
             assert c.ask(n, get("/t/x")).status == 200
@@ -127,7 +120,7 @@ def test_nobody_reads_the_log(world):
 
 
 def test_logs_follow_a_reload_and_rotation(world):
-    p = simple(world, workers=1)
+    p = pair(world, workers=1)
     fetch(p.address, get("/t/first"))
     first, second = p.cfg.access_log, p.cfg.access_log + ".2"
 
@@ -160,7 +153,7 @@ def test_few_descriptors(world):
     leave, others come in. No datacenter is blamed."""
     def few():
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    p = simple(world, workers=1, limits_process=few)
+    p = pair(world, workers=1, limits_process=few)
     held = []
     for _ in range(100):
         try:
@@ -185,7 +178,7 @@ def test_few_descriptors(world):
 
 def test_memory_limit(world):
     """The buffers' limit is reached by requests that stall: they are refused or reset; others go on."""
-    p = simple(world, workers=1, limits={"memory": "1MiB", "stream_window": "256KiB", "connection_window": "4MiB"})
+    p = pair(world, workers=1, limits={"memory": "1MiB", "stream_window": "256KiB", "connection_window": "4MiB"})
     p.a.custom["/t/hold"] = p.b.custom["/t/hold"] = lambda conversation, request: None
     with Raw(p.address, timeout=3) as c:
         c.run(lambda: c.settings, 2)

@@ -4,7 +4,8 @@ import collections
 import socket
 import struct
 import threading
-import time
+
+from .proc import wait_for
 
 MANNERS = ("good", "silent", "servfail", "nxdomain", "garbage", "lies", "late")
 
@@ -68,10 +69,7 @@ class Dns:
     def wait_asked(self, name, more, seconds=15.0):
         """Until it was asked so often more."""
         goal = self.asked[name] + more
-        end = time.monotonic() + seconds
-        while self.asked[name] < goal:
-            assert time.monotonic() < end, "asked %d times for %s" % (self.asked[name], name)
-            time.sleep(0.02)
+        wait_for(lambda: self.asked[name] >= goal, seconds, what="%d questions for %s" % (goal, name))
 
     def close(self):
         self.stopping = True

@@ -5,6 +5,7 @@ import threading
 import time
 
 from .frames import Raw, data, get, headers
+from .proc import wait_for
 
 
 class Sample:
@@ -38,6 +39,14 @@ class Load:
 
     def now(self):
         return time.monotonic() - self.began
+
+    def answered(self, by=None, since=0.0):
+        """What was asked after `since` and has been answered (by that datacenter)."""
+        with self.lock:
+            return [s for s in self.samples if s.at >= since and s.status is not None and by in (None, s.by)]
+
+    def wait_answers(self, count, by=None, since=0.0, seconds=20.0):
+        wait_for(lambda: len(self.answered(by, since)) >= count, seconds, what="%d answers" % count)
 
     def _connect(self):
         while not self.stopping:
