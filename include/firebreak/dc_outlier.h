@@ -23,8 +23,9 @@
 /* What requests told about one endpoint. On the board running totals of one worker, in a
  * look what was added since the look before. */
 struct dc_traffic {
-	uint64_t well;         /* answered, and with no 5xx */
-	uint64_t errors;       /* 5xx, resets, timeouts, connections lost */
+	uint64_t well;         /* answered, and with no 5xx but 501 and 505 */
+	uint64_t errors;       /* 5xx, gRPC errors of the server's, resets, timeouts, connections lost; also of an
+	                       answer counted as well when its head came */
 	uint64_t errors_usual; /* as many as their features usually bring, in 1/65536 */
 	int64_t slow;          /* over `well`: log2(latency / the feature's usual), in 1/256 */
 	uint64_t slow_squared; /* over `well`: its square, in 1/65536 */

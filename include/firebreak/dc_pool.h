@@ -34,9 +34,10 @@ void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct boar
 struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want, bool connect,
 				  const struct h2_field *field, size_t n, bool end, void *user,
 				  int *endpoint, enum fault *why);
-/* The attempt is over; once for each stream: what it says about the endpoint. head_ns:
- * time to the response head, 0 when none came; status: of that head; feature: of the request. No
- * fault and no head (the client left) says nothing. */
+/* The attempt is over, once for each stream: what it says about the endpoint; and once more, with
+ * a fault and no head, when what followed a head was not well. head_ns: time to the response head,
+ * 0 when none came; status: of that head, or what it comes to; feature: of the request. No fault
+ * and no head (the client left) says nothing. */
 void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum fault fault, int64_t head_ns, unsigned status);
 /* A request that called itself gRPC was answered, as such or not. gRPC servers close connections
  * over PINGs: an endpoint gets few of them after such a request, and for good once it has answered

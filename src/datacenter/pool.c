@@ -266,7 +266,13 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
 static bool failed(enum fault fault)
 {
 	return fault_info(fault)->blames_datacenter || fault == FAULT_UPSTREAM_RESET || fault == FAULT_UPSTREAM_TIMEOUT ||
-	       fault == FAULT_UPSTREAM_REFUSED || fault == FAULT_UPSTREAM_BAD_RESPONSE;
+	       fault == FAULT_UPSTREAM_REFUSED || fault == FAULT_UPSTREAM_BAD_RESPONSE || fault == FAULT_UPSTREAM_UNAVAILABLE;
+}
+
+/* 501 and 505 are about what was asked (RFC 9110 15.6). */
+static bool erred(unsigned status)
+{
+	return status >= 500 && status != 501 && status != 505;
 }
 
 void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum fault fault, int64_t head_ns, unsigned status)
@@ -280,10 +286,10 @@ void dc_pool_result(struct dc_pool *p, int endpoint, unsigned feature, enum faul
 	if (p->endpoint[endpoint])
 		endpoint_count(p->endpoint[endpoint]);
 	if (head_ns > 0 || failed(fault))
-		dc_usual_note(&p->usual, feature, head_ns, failed(fault) || status >= 500, &e->traffic);
+		dc_usual_note(&p->usual, feature, head_ns, failed(fault) || erred(status), &e->traffic);
 	if (head_ns > 0) { /* a client that left before it says nothing */
 		e->answers++;
-		dc_local_answered(&p->local, (unsigned)endpoint, head_ns, clock_now(), status < 500);
+		dc_local_answered(&p->local, (unsigned)endpoint, head_ns, clock_now(), !erred(status));
 	}
 	if (failed(fault) && head_ns <= 0 && !fault_info(fault)->blames_datacenter)
 		dc_local_answered(&p->local, (unsigned)endpoint, 1, clock_now(), false); /* no reason to send it more */

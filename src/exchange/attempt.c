@@ -180,8 +180,48 @@ bool attempt_turned_away(struct xchg *x)
 	return true;
 }
 
+/* The gRPC statuses that servers answer with for what is theirs (UNKNOWN: a handler that threw),
+ * as HTTP says it; 0: any other, which the request, its time or its sender may have brought about. */
+static unsigned grpc_error(const struct h2_head *h)
+{
+	uint16_t i;
+
+	for (i = 0; i < h->count; i++) {
+		if (h->field[i].token != H2_GRPC_STATUS)
+			continue;
+		switch (decimal(&h->field[i])) {
+		case 2: /* UNKNOWN */
+		case 13: /* INTERNAL */
+		case 15: /* DATA_LOSS */
+			return 500;
+		case 14: /* UNAVAILABLE */
+			return 503;
+		default:
+			return 0;
+		}
+	}
+	return 0;
+}
+
+/* It has had a second, and still owes a part of its request or has not taken all of the answer:
+ * it may be the client the endpoint has lost its patience with. */
+static bool client_late(const struct xchg *x)
+{
+	return clock_now() - x->attempt_at > CLOCK_SEC && (!x->down->remote_end || x->down->out.len);
+}
+
+/* Time the client took for its request is not the endpoint's. */
+static int64_t head_after(const struct xchg *x)
+{
+	int64_t from = x->down->active > x->attempt_at ? x->down->active : x->attempt_at;
+
+	return !x->head_at ? 0 : x->head_at > from ? x->head_at - from : 1;
+}
+
 void attempt_over(struct xchg *x, enum fault fault)
 {
+	unsigned grpc = x->grpc && x->head_at ? grpc_error(x->up->head) : 0;
+
 	if (!x->attempting)
 		return;
 	x->attempting = false;
@@ -189,7 +229,22 @@ void attempt_over(struct xchg *x, enum fault fault)
 	if (x->via != x->w->snap)
 		return;
 	load_over(x, fault);
-	dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, x->head_at ? x->head_at - x->attempt_at : 0, x->status);
+	if (!fault_info(fault)->blames_datacenter && client_late(x))
+		fault = FAULT_NONE;
+	dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, head_after(x), grpc ? grpc : (unsigned)x->status);
+}
+
+void attempt_spoilt(struct xchg *x, enum fault fault)
+{
+	/* Streams that last are cut by every restart, long after they were counted. */
+	if (x->via == x->w->snap && !x->feature->long_lived && !x->connect && !client_late(x))
+		dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, 0, 0);
+}
+
+void attempt_ended(struct xchg *x)
+{
+	if (x->grpc && x->up->trailers && grpc_error(x->up->trailers))
+		attempt_spoilt(x, FAULT_UPSTREAM_UNAVAILABLE);
 }
 
 void attempt_abandon(struct xchg *x, enum fault fault)

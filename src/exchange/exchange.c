@@ -476,6 +476,7 @@ static void on_response_body(struct xchg *x)
 static void on_response_end(struct xchg *x)
 {
 	response_capture_end(x);
+	attempt_ended(x);
 	if (!finish_alike(x->down, x->up)) {
 		h2_reset(x->down, H2_ERR_INTERNAL, FAULT_NO_MEMORY);
 		x->outcome = TM_FAILED;
@@ -491,6 +492,7 @@ static void on_attempt_closed(struct xchg *x)
 		attempt_failed(x, f == FAULT_NONE ? FAULT_UPSTREAM_RESET : f);
 	} else if (x->state == XCHG_STREAMING && f != FAULT_NONE && !x->up->remote_end) {
 		/* A cut body must never look whole. */
+		attempt_spoilt(x, f);
 		x->fault = f;
 		x->outcome = TM_FAILED;
 		wait = answer_spread(x);

@@ -244,6 +244,11 @@ void attempt_finish(struct xchg *x);
 void attempt_keep_nothing(struct xchg *x);
 /* Says once per attempt what it tells about the endpoint. */
 void attempt_over(struct xchg *x, enum fault fault);
+/* The head was well and said so, but what followed was not: the answer broke off, or (once it has
+ * ended) its trailers are those of a gRPC error of the server's. Says so about the endpoint, unless
+ * the client may be the cause. */
+void attempt_spoilt(struct xchg *x, enum fault fault);
+void attempt_ended(struct xchg *x);
 /* The head that came on the current attempt says that the endpoint cannot serve it now, and
  * another may: the attempt is over. Takes from the retry budget; not when one is under way. */
 bool attempt_turned_away(struct xchg *x);
