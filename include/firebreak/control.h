@@ -61,6 +61,8 @@ int64_t ctl_mode_since(const struct ctl *c); /* wall ns */
 uint16_t ctl_reachable(const struct ctl *c); /* usable capacity, basis points */
 /* Requests that wait for this datacenter's answer, of all workers, as of the last tick. */
 uint32_t ctl_in_flight(const struct ctl *c, unsigned datacenter);
+/* Streams open to it, of all workers: these, answers under way, event streams, tunnels. */
+uint32_t ctl_streams(const struct ctl *c, unsigned datacenter);
 bool ctl_draining(const struct ctl *c);
 /* Other nodes heard of within the last four seconds, and whether one of them has our name. */
 #define CTL_NODES_MAX 64

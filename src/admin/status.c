@@ -64,13 +64,13 @@ static json_t *limit(uint32_t n)
 	return n ? json_integer(n) : json_null();
 }
 
-/* Requests under way, and how many may be: null is open. */
+/* Requests that wait for an answer, and how many may (null is open); all streams. */
 static json_t *load(const struct admin *a, unsigned d)
 {
 	const uint32_t *l = ctl_live(a->ctl)->degrade.limit[d];
 
-	return json_pack("{sI so so}", "in_flight", (json_int_t)ctl_in_flight(a->ctl, d), "limit", limit(l[DEGRADE_LESSER]), "core_limit",
-			 limit(l[DEGRADE_CORE]));
+	return json_pack("{sI sI so so}", "in_flight", (json_int_t)ctl_in_flight(a->ctl, d), "streams", (json_int_t)ctl_streams(a->ctl, d),
+			 "limit", limit(l[DEGRADE_LESSER]), "core_limit", limit(l[DEGRADE_CORE]));
 }
 
 static json_t *datacenter(const struct admin *a, unsigned d)

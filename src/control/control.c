@@ -374,6 +374,20 @@ uint32_t ctl_in_flight(const struct ctl *c, unsigned datacenter)
 	return c->overload.traffic[datacenter].in_flight;
 }
 
+uint32_t ctl_streams(const struct ctl *c, unsigned datacenter)
+{
+	uint32_t streams = 0;
+	unsigned i;
+
+	for (i = 0; i < board_workers(c->board); i++) {
+		const struct board_worker *w = board_worker(c->board, i);
+
+		if (ctl_worker_alive(c, i) && atomic_load(&w->generation) == c->conf->generation)
+			streams += atomic_load_explicit(&w->load.streams[datacenter], memory_order_relaxed);
+	}
+	return streams;
+}
+
 bool ctl_draining(const struct ctl *c)
 {
 	return c->draining;

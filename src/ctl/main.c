@@ -412,7 +412,7 @@ static int follow(const struct options *o, const char *name, bool drain)
 			return 1;
 		state = or_default(json_string_value(json_object_get(dc, "state")), "?");
 		there = !strcmp(state, target) &&
-			(drain ? !json_integer_value(json_object_get(json_object_get(dc, "load"), "in_flight")) :
+			(drain ? !json_integer_value(json_object_get(json_object_get(dc, "load"), "streams")) :
 				 json_number_value(json_object_get(dc, "share")) > 0.99);
 		wanted = json_is_true(json_object_get(dc, "drain")) == drain;
 		if (live || strcmp(state, before) != 0 || looks % (10000 / FOLLOW_STEP_MS) == 0 || there)

@@ -134,7 +134,7 @@ const char *show_progress(const json_t *dc, char *out, size_t size)
 		separator = ", ";
 	}
 	if (!strncmp(text(dc, "state"), "drain", 5) && n < size)
-		snprintf(out + n, size - n, "; %.0f under way", number(json_object_get(dc, "load"), "in_flight"));
+		snprintf(out + n, size - n, "; %.0f under way", number(json_object_get(dc, "load"), "streams"));
 	return out;
 }
 

@@ -150,6 +150,15 @@ static bool check_link(struct link *l, int64_t now)
 	return true;
 }
 
+/* An operator has emptied its datacenter: what is still there came before. Said again and again,
+ * since what only waits for its head now may turn out to last. */
+static bool drained(const struct endpoint *ep)
+{
+	const struct dc_pool *p = ep->pool;
+
+	return ep->index >= 0 && p->now.datacenter_state[p->conf->endpoint[ep->index].datacenter] == DC_DRAINED;
+}
+
 static bool check_endpoint(struct endpoint *ep, int64_t now)
 {
 	struct list *node, *next;
@@ -157,6 +166,8 @@ static bool check_endpoint(struct endpoint *ep, int64_t now)
 
 	for (node = ep->links.next; node != &ep->links; node = next) {
 		next = node->next;
+		if (drained(ep))
+			h2_tell(list_entry(node, struct link, node)->h2, H2_DRAINED);
 		busy |= check_link(list_entry(node, struct link, node), now);
 	}
 	if (ep->index >= 0) {
@@ -164,6 +175,17 @@ static bool check_endpoint(struct endpoint *ep, int64_t now)
 		endpoint_keep(ep, now);
 	}
 	return busy;
+}
+
+static void count_streams(struct dc_pool *p)
+{
+	uint32_t streams[CONF_MAX_DATACENTERS] = { 0 };
+	unsigned i;
+
+	for (i = 0; i < p->conf->endpoints; i++)
+		streams[p->conf->endpoint[i].datacenter] += p->local.in_flight[i];
+	for (i = 0; i < CONF_MAX_DATACENTERS; i++)
+		atomic_store_explicit(&p->part->load.streams[i], streams[i], memory_order_relaxed);
 }
 
 static void on_check(struct net_timer *t)
@@ -183,6 +205,7 @@ static void on_check(struct net_timer *t)
 		next = node->next;
 		busy |= check_endpoint(list_entry(node, struct endpoint, node), now);
 	}
+	count_streams(p);
 	if (busy)
 		watch_soon(p);
 }

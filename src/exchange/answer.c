@@ -253,9 +253,9 @@ int64_t answer_spread(struct xchg *x)
 	enum ending e = ending_of(x);
 
 	/* A call that has lived longer than it will wait is no short one. */
-	if (!window || !(x->feature->long_lived || x->connect || e == EVENTS || (e == GRPC && clock_now() - x->started > window)))
+	if (!(x->feature->long_lived || x->connect || e == EVENTS || (e == GRPC && clock_now() - x->started > window)))
 		return 0;
-	return 1 + (int64_t)(worker_random(x->w) % (uint64_t)window);
+	return 1 + (int64_t)(worker_random(x->w) % (uint64_t)(window + 1));
 }
 
 void answer_break_off(struct xchg *x, enum fault fault)

@@ -209,8 +209,9 @@ static void stream_idle(struct xchg *x)
 
 	if (x->up && x->up->active > last)
 		last = x->up->active;
-	if (x->breaking) {
+	if (x->breaking && !x->up->remote_end) {
 		answer_break_off(x, x->fault);
+		attempt_cancel(x, x->fault);
 	} else if (deadline_over(x, now)) {
 		x->fault = FAULT_DEADLINE;
 		x->outcome = TM_FAILED;
@@ -483,10 +484,31 @@ static void on_response_end(struct xchg *x)
 	}
 }
 
+/* The end of what lasts comes a little later: false for all else. */
+static bool break_later(struct xchg *x, enum fault fault)
+{
+	int64_t wait = answer_spread(x);
+
+	if (wait <= 0)
+		return false;
+	x->fault = fault;
+	x->breaking = true;
+	net_timer_arm(x->w->loop, &x->timer, deadline_or(x, clock_now() + wait));
+	return true;
+}
+
+/* Ordinary requests have their feature's time to finish. */
+static void on_drained(struct xchg *x)
+{
+	bool lasts = x->feature->long_lived || x->connect || clock_now() - x->started > x->feature->timeout_ms * CLOCK_MS;
+
+	if (lasts && x->state == XCHG_STREAMING && !x->breaking && !x->up->remote_end)
+		break_later(x, FAULT_DRAINED);
+}
+
 static void on_attempt_closed(struct xchg *x)
 {
 	enum fault f = x->up->fault;
-	int64_t wait;
 
 	if (x->state == XCHG_WAITING) {
 		attempt_failed(x, f == FAULT_NONE ? FAULT_UPSTREAM_RESET : f);
@@ -495,11 +517,7 @@ static void on_attempt_closed(struct xchg *x)
 		attempt_spoilt(x, f);
 		x->fault = f;
 		x->outcome = TM_FAILED;
-		wait = answer_spread(x);
-		x->breaking = wait > 0;
-		if (wait > 0)
-			net_timer_arm(x->w->loop, &x->timer, deadline_or(x, clock_now() + wait));
-		else
+		if (!x->breaking && !break_later(x, f))
 			answer_break_off(x, f);
 	}
 	x->down->tunnel = false; /* nobody is there for the rest */
@@ -571,6 +589,8 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		on_response_end(x);
 	if (what & H2_SENT)
 		credit(x->down, st->sent);
+	if ((what & H2_DRAINED) && !(what & H2_CLOSED))
+		on_drained(x);
 	if (what & H2_CLOSED)
 		on_attempt_closed(x);
 	settle(x);

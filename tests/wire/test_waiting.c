@@ -260,6 +260,133 @@ static void events_for_hours(void **state)
 	proxy_end(&p);
 }
 
+/* ---- a drained datacenter ---- */
+
+#define MIXED \
+	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 5s\n" \
+	"  - name: feed\n    tier: core\n    routes: [\"/events/**\"]\n    long_lived: true\n    stream_idle: 15m\n"
+
+static void drain(struct proxy *p, enum dc_state state)
+{
+	p->worker.live.version++;
+	p->worker.live.dc.datacenter_state[0] = state;
+	proxy_pass_time(p, 100 * CLOCK_MS);
+}
+
+/* Asks, and is answered with a head if there is a type for it. */
+static struct h2_stream *begun(struct proxy *p, struct seen *s, const char *path, const char *type)
+{
+	struct h2_field f[6] = { wire_field(":method", "POST"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", path), wire_field("te", "trailers"), wire_field("content-type", type ? type : "text/plain") };
+	struct h2_field head[2] = { proxy_ok[0], f[5] };
+	int n = p->w.count;
+
+	proxy_ask(p, s, f, 6, true);
+	WIRE_UNTIL(&p->w, p->w.count == n + 1);
+	if (type) {
+		h2_respond(p->w.served[n].stream, head, 2, false);
+		WIRE_UNTIL(&p->w, s->status == 200);
+	}
+	return p->w.served[n].stream;
+}
+
+/* Event streams and what else lasts end in a way that lets their clients come back, also one
+ * whose head comes only then. What is no longer than usual has its time, and gets its end. */
+static void a_drain_ends_what_lasts(void **state)
+{
+	enum { EVENTS, RAW, LATE, CALL, DOWNLOAD, ALL };
+	struct proxy p;
+	struct seen s[ALL];
+	struct h2_stream *late, *download;
+	int i;
+
+	begin(&p, MIXED);
+	memset(p.worker.part->endpoint, 0, sizeof(p.worker.part->endpoint));
+	p.w.silent = true;
+	begun(&p, &s[CALL], "/a", "application/grpc");
+	proxy_pass_time(&p, 4 * CLOCK_SEC);
+	begun(&p, &s[EVENTS], "/events/a", "text/event-stream");
+	begun(&p, &s[RAW], "/events/b", "application/octet-stream");
+	late = begun(&p, &s[LATE], "/events/c", NULL);
+	download = begun(&p, &s[DOWNLOAD], "/a", "application/grpc");
+	drain(&p, DC_DRAINING);
+	proxy_pass_time(&p, 500 * CLOCK_MS);
+	assert_int_equal(atomic_load(&p.worker.part->load.streams[0]), ALL);
+	drain(&p, DC_DRAINED);
+	h2_respond(late, proxy_ok, 1, false);
+	for (i = 0; i < 28; i++)
+		proxy_pass_time(&p, 100 * CLOCK_MS);
+	assert_true(s[EVENTS].what & H2_END);
+	assert_int_equal(s[EVENTS].fault, FAULT_NONE);
+	assert_true(s[CALL].trailers);
+	assert_int_equal(s[CALL].fault, FAULT_NONE);
+	assert_int_equal(s[RAW].error_code, H2_ERR_INTERNAL);
+	assert_int_equal(s[LATE].error_code, H2_ERR_INTERNAL);
+	for (i = 0; i < 4; i++) /* the backend is told as well */
+		assert_true(p.w.served[i].what & H2_CLOSED);
+	assert_int_equal(s[DOWNLOAD].what & (H2_END | H2_CLOSED), 0);
+	proxy_write(download, 100, true);
+	WIRE_UNTIL(&p.w, s[DOWNLOAD].what & H2_CLOSED);
+	assert_int_equal(s[DOWNLOAD].fault, FAULT_NONE);
+	assert_int_equal(s[DOWNLOAD].body, 100);
+	proxy_pass_time(&p, 200 * CLOCK_MS);
+	assert_int_equal(atomic_load(&p.worker.part->load.streams[0]), 0);
+	assert_int_equal(p.worker.part->endpoint[0].traffic.errors, 0);
+	proxy_end(&p);
+}
+
+/* Without a spread, at once. */
+static void a_drain_without_a_spread(void **state)
+{
+	struct proxy p;
+	struct seen s, call;
+
+	begin(&p, MIXED);
+	((struct conf *)(uintptr_t)p.worker.snap->conf)->retry.stream_spread_ms = 0;
+	p.w.silent = true;
+	begun(&p, &s, "/events/a", "text/event-stream");
+	begun(&p, &call, "/a", "application/grpc");
+	proxy_pass_time(&p, CLOCK_SEC);
+	drain(&p, DC_DRAINED);
+	proxy_pass_time(&p, 50 * CLOCK_MS);
+	assert_true(s.what & H2_CLOSED);
+	assert_int_equal(s.fault, FAULT_NONE);
+	assert_false(call.what & H2_CLOSED);
+	proxy_end(&p);
+}
+
+/* Not all in one instant; and one that ends by itself meanwhile is whole. */
+static void a_drain_spreads_the_ends(void **state)
+{
+	enum { MANY = 20 };
+	struct proxy p;
+	struct seen s[MANY];
+	struct h2_stream *first = NULL, *st;
+	int i, k, before = 0, ended, moments = 0;
+
+	begin(&p, MIXED);
+	p.w.silent = true;
+	for (i = 0; i < MANY; i++) {
+		st = begun(&p, &s[i], "/events/a", "text/event-stream");
+		first = i ? first : st;
+	}
+	drain(&p, DC_DRAINED);
+	if (!(s[0].what & H2_CLOSED))
+		proxy_write(first, 5, true);
+	for (k = 0; k < 25; k++) {
+		proxy_pass_time(&p, 100 * CLOCK_MS);
+		for (i = ended = 0; i < MANY; i++)
+			ended += !!(s[i].what & H2_CLOSED);
+		moments += ended > before;
+		before = ended;
+	}
+	assert_int_equal(ended, MANY);
+	assert_true(moments >= 5);
+	assert_int_equal(s[0].body, 5);
+	assert_true(s[0].what & H2_END);
+	proxy_end(&p);
+}
+
 /* We stood still for longer than a head may take, and the rest of it has come meanwhile. */
 static void a_pause_of_ours_is_not_the_endpoints(void **state)
 {
@@ -299,7 +426,8 @@ int main(void)
 		cmocka_unit_test(too_large_while_looking), cmocka_unit_test(client_leaves_while_looking),
 		cmocka_unit_test(attempt_after_a_long_look), cmocka_unit_test(words_follow_their_feature),
 		cmocka_unit_test(words_of_a_feature_that_is_gone), cmocka_unit_test(endpoints_are_others),
-		cmocka_unit_test(events_for_hours), cmocka_unit_test(a_pause_of_ours_is_not_the_endpoints),
+		cmocka_unit_test(events_for_hours), cmocka_unit_test(a_drain_ends_what_lasts),
+		cmocka_unit_test(a_drain_spreads_the_ends), cmocka_unit_test(a_drain_without_a_spread), cmocka_unit_test(a_pause_of_ours_is_not_the_endpoints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
