@@ -52,6 +52,7 @@ struct board_fence {
  * it has under way now. Indices are of generation `generation`. */
 struct board_load {
 	_Atomic uint32_t in_flight[CONF_MAX_DATACENTERS];
+	_Atomic uint32_t under_way[CONF_MAX_DATACENTERS][CONF_MAX_FEATURES]; /* the same, by feature */
 	_Atomic uint32_t streams[CONF_MAX_DATACENTERS]; /* all that are open, answers under way and what lasts included */
 	uint64_t full[CONF_MAX_DATACENTERS][DEGRADE_BOUNDS]; /* requests that found it full */
 	uint64_t asked[CONF_MAX_TIERS], cut[CONF_MAX_TIERS], turned[CONF_MAX_TIERS]; /* struct degrade_demand */

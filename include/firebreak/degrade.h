@@ -138,6 +138,7 @@ struct degrade_traffic {
 	uint32_t rejects[CONF_MAX_FEATURES]; /* the datacenter said that it is overloaded */
 	uint64_t waited[CONF_MAX_FEATURES];  /* ns, sum over the answers: request sent to head received */
 	uint32_t in_flight;                  /* now */
+	uint32_t under_way[CONF_MAX_FEATURES]; /* of them, by feature */
 	uint32_t full[DEGRADE_BOUNDS];       /* requests that found it full */
 };
 
@@ -169,6 +170,8 @@ struct degrade_limiter {
 	struct degrade_traffic seen;
 	uint32_t peak;                      /* most in flight */
 	double lately;                      /* the same, of the last windows */
+	double carries;                     /* under way in time, as far as the last windows have shown while open */
+	int64_t rush;                       /* monotonic ns: since then more than that is under way; 0: it is not */
 	int64_t from;
 	struct degrade_trial trial;
 };

@@ -40,6 +40,7 @@ static void collect_worker(struct overload *o, const struct conf *c, struct boar
 			struct board_answers *before = &s->load.of[d][f];
 			uint64_t waited = __atomic_load_n(&a->waited, __ATOMIC_RELAXED);
 
+			to->under_way[f] += atomic_load_explicit(&part->load.under_way[d][f], memory_order_relaxed);
 			to->answers[f] += grown(&a->answers, &before->answers, first);
 			to->rejects[f] += grown(&a->rejects, &before->rejects, first);
 			to->waited[f] += waited > before->waited && !first ? waited - before->waited : 0;

@@ -46,6 +46,7 @@
 #define SLACK_LEAST  4
 #define DRAINING     0.9  /* so much of what was in flight lately is left: it is getting better */
 #define LATELY       0.99 /* per window */
+#define RUSH         2    /* so many times what is answered in time: a queue, before its answers are late */
 #define WELL         1.25
 #define RELEASE      (10 * SEC)
 #define LIMIT_MOST   1e6
@@ -74,6 +75,8 @@ struct view {
 	double rejected, count;
 	int64_t wait;  /* mean, ns: what is let in now is heard of after this */
 	bool draining; /* what is late now was sent before: no reason for a limit */
+	double lead;   /* as fit, of what is under way: its wait, if answers go on as they come */
+	double usual;  /* mean, ns */
 };
 
 static double least(double a, double b) { return a < b ? a : b; }
@@ -89,6 +92,7 @@ static void gather(struct degrade_limiter *l, const struct degrade_traffic *t)
 		l->seen.answers[f] += t->answers[f];
 		l->seen.rejects[f] += t->rejects[f];
 		l->seen.waited[f] += t->waited[f];
+		l->seen.under_way[f] = t->under_way[f];
 	}
 	for (b = 0; b < DEGRADE_BOUNDS; b++)
 		l->seen.full[b] += t->full[b];
@@ -126,7 +130,7 @@ static struct view reduce(const struct degrade_limiter *l, const struct conf_ove
 {
 	const uint32_t wait[DEGRADE_BOUNDS] = { c->wait_ms, c->core_wait_ms > c->wait_ms ? c->core_wait_ms : c->wait_ms };
 	double fit[CONF_MAX_FEATURES], judged[CONF_MAX_FEATURES], part[CONF_MAX_FEATURES], all[CONF_MAX_FEATURES];
-	double known = 0, answers = 0, waited = 0;
+	double lead[CONF_MAX_FEATURES], known = 0, answers = 0, waited = 0;
 	struct view v = { .draining = l->seen.in_flight < DRAINING * l->lately };
 	unsigned f, b;
 
@@ -140,7 +144,12 @@ static struct view reduce(const struct degrade_limiter *l, const struct conf_ove
 		answers += n;
 		waited += (double)l->seen.waited[f];
 		v.count += all[f];
+		v.usual += l->usual[f] * judged[f];
+		/* Little's law: so many under way, at this rate */
+		lead[f] = l->seen.under_way[f] ? allowed(l->usual[f], wait[DEGRADE_LESSER]) * n / ((double)l->seen.under_way[f] * (double)span + 1) : RUSH;
 	}
+	v.usual = known > 0 ? v.usual / known : 0;
+	v.lead = known * 2 >= answers ? median(lead, judged, CONF_MAX_FEATURES, 1) : 1;
 	v.wait = answers > 0 ? (int64_t)least(waited / answers, 5 * (double)SEC) : 0;
 	v.rejected = median(part, all, CONF_MAX_FEATURES, 0);
 	for (b = 0; b < DEGRADE_BOUNDS; b++) {
@@ -178,6 +187,19 @@ static void learn(struct degrade_limiter *l, int64_t span, bool rising)
 }
 
 /* ---- one limit ---- */
+
+/* More comes than goes: the answers to what waits now will be late, by when all of the first
+ * tier's have waited behind the others'. Only a feature's own requests count as its queue, so
+ * that one which hangs is no rush; and for as long as answers usually take nobody can know. */
+static bool rushed(struct degrade_limiter *l, const struct view *v, int64_t now)
+{
+	if (v->count < FEW || v->lead * RUSH >= 1 ||
+	    l->seen.in_flight <= RUSH * most(DEGRADE_LIMIT_LEAST, most(l->carries, v->carried[DEGRADE_LESSER])))
+		l->rush = 0;
+	else if (!l->rush)
+		l->rush = now;
+	return l->rush && now - l->rush >= (int64_t)most(v->usual - WINDOW / 2, WINDOW / 4);
+}
 
 static void step(struct degrade_bounded *b, const struct view *v, enum degrade_bound which, const struct degrade_limiter *l, bool hold,
 		 int64_t now)
@@ -337,6 +359,9 @@ void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, con
 	gather(l, t);
 	span = now - l->from;
 	v = reduce(l, c, span);
+	if (!l->bound[DEGRADE_LESSER].limit && span >= WINDOW / 2 && rushed(l, &v, now))
+		l->bound[DEGRADE_LESSER] = (struct degrade_bounded){ .limit = most(DEGRADE_LIMIT_LEAST, most(l->carries, v.carried[DEGRADE_LESSER])),
+								     .used = now, .cut = now + v.wait };
 	if (span < WINDOW || (v.count < ENOUGH && span < WINDOW_MOST))
 		return;
 	if (v.count < FEW) { /* too little to judge by */
@@ -348,6 +373,9 @@ void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, con
 			step(&l->bound[b], &v, (enum degrade_bound)b, l, hold[b], now);
 		learn(l, span, !l->bound[DEGRADE_LESSER].limit && !l->bound[DEGRADE_CORE].limit && v.fit[DEGRADE_LESSER] >= 1);
 	}
+	l->carries *= LATELY;
+	if (!l->bound[DEGRADE_LESSER].limit && v.lead >= 1)
+		l->carries = most(l->carries, v.carried[DEGRADE_LESSER]);
 	l->lately = most(l->seen.in_flight, l->lately * LATELY);
 	l->seen = (struct degrade_traffic){ 0 };
 	l->peak = t->in_flight;

@@ -29,11 +29,18 @@ static bool limited(const struct degrade_live *live, unsigned d)
 	return live->limit[d][DEGRADE_LESSER] || live->limit[d][DEGRADE_CORE];
 }
 
-static void in_flight_add(struct worker *w, unsigned d, uint32_t n)
+/* The words are ours alone to write. */
+static void add(_Atomic uint32_t *own, uint32_t n)
 {
-	_Atomic uint32_t *own = &w->part->load.in_flight[d]; /* ours alone to write */
-
 	atomic_store_explicit(own, atomic_load_explicit(own, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static void in_flight_add(const struct xchg *x, uint32_t n)
+{
+	struct board_load *load = &x->w->part->load;
+
+	add(&load->in_flight[datacenter_of(x)], n);
+	add(&load->under_way[datacenter_of(x)][xchg_feature(x)], n);
 }
 
 void load_turn(struct worker *w)
@@ -115,7 +122,7 @@ void load_decided(struct xchg *x)
 void load_begin(struct xchg *x)
 {
 	if (counted(x))
-		in_flight_add(x->w, datacenter_of(x), 1);
+		in_flight_add(x, 1);
 }
 
 /* The datacenter says itself that it is overloaded. A gRPC backend says so in a head that
@@ -142,7 +149,7 @@ void load_over(struct xchg *x, enum fault fault)
 
 	if (!counted(x))
 		return;
-	in_flight_add(x->w, datacenter_of(x), (uint32_t)-1);
+	in_flight_add(x, (uint32_t)-1);
 	a = &x->w->part->load.of[datacenter_of(x)][xchg_feature(x)];
 	if (fault == FAULT_UPSTREAM_REFUSED || (x->head_at && rejected(x))) {
 		a->rejects++;

@@ -27,6 +27,11 @@ static uint32_t in_flight(struct proxy *p, unsigned d)
 	return atomic_load(&p->worker.part->load.in_flight[d]);
 }
 
+static uint32_t under_way(struct proxy *p, unsigned feature)
+{
+	return atomic_load(&p->worker.part->load.under_way[0][feature]) + atomic_load(&p->worker.part->load.under_way[1][feature]);
+}
+
 static void ask(struct proxy *p, struct seen *s, const char *path, const char *type)
 {
 	struct h2_field f[6] = { wire_field(":method", type ? "POST" : "GET"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
@@ -75,8 +80,12 @@ static void full_is_passed_over(void **state)
 	assert_int_equal(in_flight(&p, home), 1);
 	assert_int_equal(in_flight(&p, !home), 1);
 	assert_int_equal(p.worker.part->load.full[home][DEGRADE_LESSER], 1);
+	assert_int_equal(under_way(&p, 2), 2);
+	assert_int_equal(under_way(&p, 0), 0);
 	answered(&p, &s[0], 0);
+	assert_int_equal(under_way(&p, 2), 1);
 	answered(&p, &s[1], 1);
+	assert_int_equal(under_way(&p, 2), 0);
 	assert_null(strstr(s[1].head, "proxy-status"));
 	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
 	assert_int_equal(p.worker.part->load.asked[2], 2);

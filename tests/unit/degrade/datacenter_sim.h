@@ -50,11 +50,12 @@ struct sim {
 	struct degrade_demand demand;
 	double now, tick, next[CONF_MAX_FEATURES], free_at[SIM_SERVERS];
 	struct sim_job flight[SIM_FLIGHT]; /* heap by end */
-	unsigned in_flight;
+	unsigned in_flight, under_way[CONF_MAX_FEATURES];
 	uint64_t seed;
 	/* counted since sim_count_anew */
 	double counted_from, wait_sum;
 	uint64_t asked[SIM_TIERS], good[SIM_TIERS], refused[SIM_TIERS], answers;
+	uint64_t late[SIM_TIERS];      /* let in for nothing: rejected, or nobody waited for the answer any more */
 	uint64_t refused_under_lesser; /* of the first tier, by share while a lesser one has a share */
 };
 
@@ -91,6 +92,7 @@ static inline void sim_count_anew(struct sim *s)
 	memset(s->asked, 0, sizeof(s->asked));
 	memset(s->good, 0, sizeof(s->good));
 	memset(s->refused, 0, sizeof(s->refused));
+	memset(s->late, 0, sizeof(s->late));
 	s->answers = s->refused_under_lesser = 0;
 	s->wait_sum = 0;
 	s->counted_from = s->now;
@@ -114,6 +116,7 @@ static inline void sim_push(struct sim *s, struct sim_job j)
 	for (; i && s->flight[up = (i - 1) / 2].end > j.end; i = up)
 		s->flight[i] = s->flight[up];
 	s->flight[i] = j;
+	s->under_way[j.feature]++;
 }
 
 static inline struct sim_job sim_pop(struct sim *s)
@@ -130,6 +133,7 @@ static inline struct sim_job sim_pop(struct sim *s)
 		i = k;
 	}
 	s->flight[i] = last;
+	s->under_way[top.feature]--;
 	return top;
 }
 
@@ -138,6 +142,7 @@ static inline void sim_finish(struct sim *s, struct sim_job j)
 {
 	double waited = j.end - j.began;
 
+	s->late[s->feature[j.feature].tier] += j.rejected || (s->patience > 0 && waited > s->patience);
 	if (j.rejected) {
 		s->traffic.rejects[j.feature]++;
 		return;
@@ -199,6 +204,7 @@ static inline void sim_tick(struct sim *s)
 	unsigned f;
 
 	s->traffic.in_flight = s->in_flight;
+	memcpy(s->traffic.under_way, s->under_way, sizeof(s->under_way));
 	degrade_limit(&s->limiter, &s->conf, &s->traffic, hold, (int64_t)s->now);
 	for (f = 0; f < s->features; f++) {
 		s->demand.answered += s->traffic.answers[f];

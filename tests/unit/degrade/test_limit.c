@@ -117,6 +117,53 @@ static void three_times(unsigned i, unsigned seed)
 	HOLDS("3x", !sim.refused_under_lesser);
 }
 
+/* From the first moment: what queues before there is a limit is found early enough for all of
+ * core to be answered in time, from whatever load it comes. */
+static void onset_from(unsigned i, unsigned seed, double before)
+{
+	begin(&fleets[i], before, before / 2, seed);
+	sim.patience = 800 * SIM_MS;
+	sim.queue_most = SIM_SEC;
+	sim_run(&sim, 10);
+	sim_count_anew(&sim);
+	load(&fleets[i], 3, 0.65);
+	sim_run(&sim, 3);
+	HOLDS("onset", !sim.late[0] && !sim.refused[0]);
+	HOLDS("onset", sim_goodput(&sim) >= 0.9 * capacity(&fleets[i]));
+}
+
+static void onset(unsigned i, unsigned seed)
+{
+	onset_from(i, seed, 0.3);
+	onset_from(i, seed, 0.6);
+	onset_from(i, seed, 0.8);
+}
+
+/* More than eight times as much, but no more than it carries: no queue. */
+static void more_is_no_overload(unsigned i, unsigned seed)
+{
+	begin(&fleets[i], 0.1, 0.05, seed);
+	sim_run(&sim, 10);
+	sim_count_anew(&sim);
+	load(&fleets[i], 0.85, 0.4);
+	sim_run(&sim, 5);
+	HOLDS("surge", !sim.refused[0]);
+	HOLDS("surge", sim_served(&sim, 1) >= 0.98);
+	HOLDS("surge", sim_served(&sim, 2) >= 0.95);
+}
+
+/* Requests of one feature get no answer any more: what is under way grows, but not for the others. */
+static void one_hangs(unsigned i, unsigned seed)
+{
+	begin(&fleets[i], 0.6, 0.3, seed);
+	sim_run(&sim, 10);
+	sim_count_anew(&sim);
+	sim.feature[2].elsewhere = 30 * SIM_SEC;
+	sim_run(&sim, 10);
+	HOLDS("hangs", !sim.refused[0] && !sim.refused[1] && !sim.refused[2]);
+	HOLDS("hangs", !degrade_limit_of(&sim.limiter, DEGRADE_LESSER));
+}
+
 /* Core alone is too much: still nine tenths, nothing for lesser tiers, and nearly always the
  * same users of core (few are turned away at the door). */
 static void core_is_too_much(unsigned i, unsigned seed)
@@ -262,6 +309,9 @@ static void rejecting(unsigned i, unsigned seed)
 #define SCENE(name) \
 	static void test_##name(void **state) { each(name); }
 SCENE(three_times)
+SCENE(onset)
+SCENE(more_is_no_overload)
+SCENE(one_hangs)
 SCENE(core_is_too_much)
 SCENE(without_limits)
 SCENE(capacity_goes_and_returns)
@@ -330,6 +380,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(low_load_is_left_alone),
 		cmocka_unit_test(test_three_times),
+		cmocka_unit_test(test_onset),
+		cmocka_unit_test(test_more_is_no_overload),
+		cmocka_unit_test(test_one_hangs),
 		cmocka_unit_test(test_core_is_too_much),
 		cmocka_unit_test(test_without_limits),
 		cmocka_unit_test(test_capacity_goes_and_returns),
