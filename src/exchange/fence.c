@@ -119,9 +119,14 @@ bool fence_reached(struct board *b, uint64_t generation, unsigned datacenter, ui
 
 /* ---- its use ---- */
 
+/* Keyed: nobody can tell whose fences share a set with another's, and push those out. */
 static uint64_t user_of(const struct xchg *x)
 {
-	return x->want.hash ? x->want.hash : 1;
+	uint64_t seed, user;
+
+	memcpy(&seed, x->w->secret, sizeof(seed));
+	user = crypt_hash64(&x->want.hash, sizeof(x->want.hash), seed);
+	return user ? user : 1;
 }
 
 static uint64_t now_ms(void)

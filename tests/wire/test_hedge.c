@@ -3,9 +3,11 @@
  * clock of the test's own. */
 #include "proxy.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "../../src/datacenter/pool.h"
+#include "firebreak/crypt.h"
 
 #define FEATURE \
 	"  - name: all\n    tier: core\n    routes: [\"/**\"]\n    timeout: 2s\n    body_limit: unlimited\n    idempotency: idempotency-key\n"
@@ -326,6 +328,39 @@ static void a_reader_waits_for_what_he_wrote(void **state)
 	}
 }
 
+/* Who knows how users are hashed finds some whose fences would share a set with another's. */
+static void nobody_pushes_out_a_chosen_users_fence(void **state)
+{
+	struct h2_field f[5] = { wire_field(":method", "POST"), wire_field(":scheme", "http"), wire_field(":authority", "test"), wire_field(":path", "/"),
+				 wire_field("authorization", "") };
+	struct proxy p;
+	struct seen s;
+	char first[128], token[32];
+	uint64_t i, set = 0;
+	int n = 0;
+
+	begin(&p);
+	snprintf(first, sizeof(first), "\"unix:/%s.b\"]\n  - name: b\n    endpoints: [", p.path);
+	p.first = first;
+	proxy_reload(&p, FEATURE);
+	for (i = 0; n < 2 * BOARD_FENCE_WAYS; i++) {
+		snprintf(token, sizeof(token), "Bearer %" PRIu64, i);
+		f[4] = wire_field("authorization", token);
+		if (!i)
+			set = crypt_hash64(token, strlen(token), 0) % BOARD_FENCE_SETS;
+		else if (crypt_hash64(token, strlen(token), 0) % BOARD_FENCE_SETS != set)
+			continue;
+		proxy_ask(&p, &s, f, 5, true);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		answered(&p, &s, 0);
+		memset(p.w.served, 0, sizeof(p.w.served));
+		p.w.count = 0;
+		n++;
+	}
+	assert_int_equal(count(&p, TM_FENCE_EVICTIONS), 0);
+	proxy_end(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -333,6 +368,7 @@ int main(void)
 		cmocka_unit_test(silence_after_doubt), cmocka_unit_test(the_client_leaves), cmocka_unit_test(nobody_answers_in_time),
 		cmocka_unit_test(a_body_is_sent_whole), cmocka_unit_test(reload_in_between), cmocka_unit_test(lateness),
 		cmocka_unit_test(lateness_is_bounded), cmocka_unit_test(a_reader_waits_for_what_he_wrote),
+		cmocka_unit_test(nobody_pushes_out_a_chosen_users_fence),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
