@@ -17,6 +17,7 @@
 	X(ALL_LOST, "all-endpoints")        /* every endpoint is down: one event */ \
 	X(WEAK, "endpoints-failing")        /* hardly one is good */ \
 	X(DISSENT, "dissent")               /* all are down for us, but not for most other nodes */ \
+	X(UNHEARD, "unheard")              /* all are down for us, and other nodes had no time to speak yet */ \
 	X(RECOVERED, "endpoints-recovered") /* enough are good again */ \
 	X(FLAPPING, "flapping")             /* the same, but not for the first time, or not all of it */ \
 	X(ANSWERS, "first-answers")         /* some endpoint is not down any more */ \
@@ -38,6 +39,7 @@ const char *dc_why_word(enum dc_why why);
 /* Other nodes whose word is fresh: how many see it up, and down. */
 struct dc_peers {
 	uint8_t up, down;
+	bool unheard; /* they had no time to say anything yet */
 };
 
 /* What is known about a datacenter at one step. Shares are basis points. */

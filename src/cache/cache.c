@@ -7,12 +7,9 @@
  *
  * Not here: whether an answer may be kept or served (rules.c), whose it is (key.c).
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cache_tiers.h"
 #include "firebreak/clock.h"
@@ -24,26 +21,10 @@
 
 /* ---- life ---- */
 
-/* The file's bytes may be of any length and shape; the key is their digest. */
 static bool read_secret(const char *path, uint8_t out[32])
 {
-	uint8_t text[4096];
-	const char *why = NULL;
-	ssize_t n;
-	int fd;
+	const char *why = crypt_key_file(path, out);
 
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text));
-	if (n < 0)
-		why = strerror(errno);
-	else if (n < 16)
-		why = "shorter than 16 bytes";
-	else if ((size_t)n == sizeof(text))
-		why = "4096 bytes or longer";
-	else if (!crypt_sha256(text, (size_t)n, out))
-		why = "SHA-256 failed";
-	if (fd >= 0)
-		close(fd);
 	if (why)
 		log_event(LOG_LEVEL_ERROR, "cache.secret_unusable", "file", path, "why", why, NULL);
 	return !why;

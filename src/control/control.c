@@ -24,10 +24,13 @@ static void on_endpoint(void *user, unsigned endpoint, const struct dc_health *h
 		ctl_publish(c, false);
 }
 
-/* Endpoint i was k there. */
+/* Endpoint i was k there. While checks are not believed the suspected are those they call down. */
 static void known(struct ctl *c, unsigned i, const struct dc_live *then, unsigned k)
 {
-	ctl_prior_from(c, i, (enum dc_state)then->endpoint_state[k]);
+	enum dc_state state = (enum dc_state)then->endpoint_state[k];
+	bool works = then->disbelieved && state == DC_SUSPECT;
+
+	ctl_prior_from(c, i, works ? DC_DOWN : state, works);
 	ctl_spread_from(c, i, then->endpoint_away[k]);
 }
 
@@ -44,6 +47,8 @@ static void take_over(struct ctl *c)
 		return;
 	for (i = 0; i < c->conf->endpoints; i++)
 		known(c, i, &last.dc, i);
+	c->live.dc.dissent = last.dc.dissent;
+	ctl_quorum_take_over(c, last.dc.dissent);
 	ctl_overload_take_over(c, &last.degrade);
 	if (!last.degrade.mode_forced && last.degrade.mode < c->conf->modes)
 		c->controller.mode = last.degrade.mode;
@@ -203,8 +208,7 @@ void ctl_configure(struct ctl *c, const struct conf *next)
 	dc_probe_destroy(old_probe);
 	c->probe = probe;
 	fleet_configure(c->fleet, next);
-	memset(c->heard_down, 0, sizeof(c->heard_down));
-	memset(c->dissent_since, 0, sizeof(c->dissent_since));
+	ctl_quorum_carry_over(c, old, next);
 	carry_over(c, old, next);
 	ctl_machines(c, c->live.machine);
 	ctl_overload_carry_over(c, old, next);

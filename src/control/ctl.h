@@ -26,6 +26,7 @@
 struct ctl_prior {
 	bool stands;
 	uint8_t state;
+	bool works;    /* its checks were not believed: its requests were answered */
 	int64_t until; /* monotonic ns */
 };
 
@@ -106,7 +107,7 @@ uint16_t ctl_foresee(const struct ctl *c, const struct overrides *all, struct bo
 /* The machines of the datacenters in force, by name: those known go on, others begin. */
 void ctl_machines(struct ctl *c, const struct dc_machine known[CONF_MAX_DATACENTERS]);
 void ctl_publish(struct ctl *c, bool always);
-void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state);
+void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state, bool works);
 void ctl_pulse(struct ctl *c);
 
 /* quorum.c */
@@ -115,6 +116,10 @@ struct dc_peers ctl_quorum(const struct ctl *c, unsigned datacenter);
 /* After the machines' step: what we say, and whether we are alone with it. */
 void ctl_quorum_apply(struct ctl *c, struct board_live *live);
 void ctl_quorum_tick(struct ctl *c);
+/* Dissent by name. */
+void ctl_quorum_carry_over(struct ctl *c, const struct conf *old, const struct conf *next);
+/* What the one that died was alone with: bit per datacenter. */
+void ctl_quorum_take_over(struct ctl *c, uint8_t dissent);
 
 /* spread.c */
 void ctl_spread_tick(struct ctl *c);

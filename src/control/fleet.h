@@ -2,7 +2,8 @@
 /*
  * The fleet: nodes tell each other through Redis how they see the datacenters, about once a
  * second and at once when it changes. One hash, fb:1:fleet; its fields are processes, its
- * values their words (peers.h).
+ * values their words (peers.h). Nodes with a cache.secret_file sign their words by it, and meet
+ * in a hash named after it: who has another secret, or none, is another fleet.
  *
  * What others say is evidence of one thing only: whether a loss is the datacenter's or ours.
  *   - We see a datacenter lost, most of two or more fresh peers see it up: it is `suspect`, why
@@ -14,7 +15,13 @@
  *     our users are served, and nobody who writes into Redis can turn traffic away.
  *   - With one other node, or none, or no Redis, a node decides alone.
  *
- * Nothing here blocks; without Redis what was heard is over after four seconds.
+ * A node that starts has heard nobody yet: for FLEET_LISTEN a datacenter lost to it is `suspect`
+ * (why: `unheard`), and a dissent of the process before it stands. Requests fail over meanwhile;
+ * only the verdict waits.
+ *
+ * Nothing here blocks; without Redis what was heard is over after four seconds. A hash with more
+ * in it than a fleet, with values too large to be read, or that is none, is dropped whole: whoever
+ * lives writes again within a second.
  */
 #ifndef CONTROL_FLEET_H
 #define CONTROL_FLEET_H
@@ -24,9 +31,11 @@
 
 #define FLEET_DISSENT (3 * CLOCK_SEC) /* the others have heard of it as well by then, if it is lost */
 
+#define FLEET_LISTEN  (2 * CLOCK_SEC) /* two words of every other node */
+
 struct fleet;
 
-/* NULL: out of memory. Without conf->redis it is there and says nothing. */
+/* NULL: out of memory. Without conf->redis, or with a secret that cannot be read (logged), it is there and says nothing. */
 struct fleet *fleet_create(struct net_loop *loop, const struct conf *conf);
 void fleet_destroy(struct fleet *f);
 /* New configuration; nothing of it is kept. */
@@ -36,5 +45,7 @@ void fleet_say(struct fleet *f, const uint8_t verdict[CONF_MAX_DATACENTERS], boo
 /* End of turn: sends. */
 void fleet_pump(struct fleet *f);
 const struct peers *fleet_peers(const struct fleet *f);
+/* It may hear others but had no time to. */
+bool fleet_listening(const struct fleet *f);
 
 #endif

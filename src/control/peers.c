@@ -8,23 +8,39 @@
 
 #include "firebreak/crypt.h"
 
-#define VERSION  "1"
-#define SUM_SEED 0x66626631u
-#define SUM_LEN  16
+#define VERSION "2"
+#define MAC     16             /* octets of HMAC-SHA-256 that are kept (RFC 2104 5: half of it) */
+#define SEAL    (2 + 2 * MAC)  /* characters: " #" and those in hexadecimal */
 
 static const char letters[] = "sud"; /* by enum peer_verdict */
 
 /* ---- a word as text ---- */
 
-size_t peer_print(const struct peer_word *w, char out[PEER_VALUE])
+/* Over the process' name and the text: a word cannot be said again as another's. */
+static bool seal(const char *text, size_t len, const char *boot, const uint8_t key[PEER_KEY], char out[SEAL + 1])
+{
+	char whole[PEER_BOOT + PEER_VALUE];
+	uint8_t mac[32];
+	int i;
+
+	memcpy(whole, boot, PEER_BOOT);
+	memcpy(whole + PEER_BOOT, text, len);
+	if (!crypt_hmac(key, PEER_KEY, whole, PEER_BOOT + len, mac))
+		return false;
+	memcpy(out, " #", 3);
+	for (i = 0; i < MAC; i++)
+		snprintf(out + 2 + 2 * i, 3, "%02x", mac[i]);
+	return true;
+}
+
+size_t peer_print(const struct peer_word *w, const char *boot, const uint8_t key[PEER_KEY], char out[PEER_VALUE])
 {
 	int n = snprintf(out, PEER_VALUE, VERSION " %s %" PRIu64 " %d", w->node, w->sequence, w->dissent);
 	unsigned d;
 
 	for (d = 0; d < w->datacenters; d++)
 		n += snprintf(out + n, (size_t)(PEER_VALUE - n), " %s=%c", w->datacenter[d].name, letters[w->datacenter[d].verdict]);
-	n += snprintf(out + n, (size_t)(PEER_VALUE - n), " #%016" PRIx64, crypt_hash64(out, (size_t)n, SUM_SEED));
-	return (size_t)n;
+	return seal(out, (size_t)n, boot, key, out + n) ? (size_t)n + SEAL : 0;
 }
 
 /* A copy of the next word, and past its blank. False: none, or too long. */
@@ -61,17 +77,22 @@ static bool parse_view(const char *text, struct peer_view *v)
 	return true;
 }
 
-static bool sum_fits(const char *text, size_t len)
+static bool sealed(const char *text, size_t len, const char *boot, const uint8_t key[PEER_KEY])
 {
-	char sum[SUM_LEN + 3];
+	char right[SEAL + 1];
 
-	if (len < SUM_LEN + 2)
-		return false;
-	snprintf(sum, sizeof(sum), " #%016" PRIx64, crypt_hash64(text, len - SUM_LEN - 2, SUM_SEED));
-	return !memcmp(text + len - SUM_LEN - 2, sum, SUM_LEN + 2);
+	return len > SEAL && seal(text, len - SEAL, boot, key, right) && crypt_equal(text + len - SEAL, right, SEAL);
 }
 
-enum peer_read peer_parse(const char *text, size_t len, struct peer_word *w)
+/* It is shown to people. */
+static bool shows(const char *node)
+{
+	for (; *node > ' ' && *node <= '~'; node++)
+		;
+	return !*node;
+}
+
+enum peer_read peer_parse(const char *text, size_t len, const char *boot, const uint8_t key[PEER_KEY], struct peer_word *w)
 {
 	char copy[PEER_VALUE], word[64];
 	const char *p = copy;
@@ -86,10 +107,10 @@ enum peer_read peer_parse(const char *text, size_t len, struct peer_word *w)
 		return PEER_JUNK;
 	if (strcmp(word, VERSION) != 0)
 		return PEER_OTHER_VERSION;
-	if (!sum_fits(copy, len))
+	if (!sealed(copy, len, boot, key))
 		return PEER_JUNK;
-	copy[len - SUM_LEN - 2] = '\0';
-	if (!next_word(&p, w->node, sizeof(w->node)) || !next_word(&p, word, sizeof(word)) || !parse_number(word, &w->sequence) ||
+	copy[len - SEAL] = '\0';
+	if (!next_word(&p, w->node, sizeof(w->node)) || !shows(w->node) || !next_word(&p, word, sizeof(word)) || !parse_number(word, &w->sequence) ||
 	    !next_word(&p, word, sizeof(word)) || !parse_number(word, &dissent) || dissent > 1)
 		return PEER_JUNK;
 	w->dissent = dissent;
@@ -134,20 +155,21 @@ static bool boot_ok(const char *boot, size_t len)
 	return len == PEER_BOOT && strspn(boot, "0123456789abcdef") >= PEER_BOOT;
 }
 
-bool peers_hear(struct peers *p, const char *boot, size_t boot_len, const char *value, size_t len, const char *self, int64_t now)
+bool peers_hear(struct peers *p, const char *boot, size_t boot_len, const char *value, size_t len, int64_t now)
 {
 	char name[PEER_BOOT + 1] = "";
 	struct peer_word w;
-	enum peer_read how = peer_parse(value, len, &w);
+	enum peer_read how;
 	struct peer *known;
 
 	if (boot_len == PEER_BOOT)
 		memcpy(name, boot, PEER_BOOT);
-	if (how == PEER_JUNK || !boot_ok(name, boot_len)) {
+	how = boot_ok(name, boot_len) ? peer_parse(value, len, name, p->key, &w) : PEER_JUNK;
+	if (how == PEER_JUNK) {
 		p->junk++;
 		return false;
 	}
-	if (how == PEER_OTHER_VERSION || !strcmp(name, self))
+	if (how == PEER_OTHER_VERSION || !strcmp(name, p->self))
 		return true;
 	known = find(p, name);
 	if (!known) {
@@ -158,9 +180,10 @@ bool peers_hear(struct peers *p, const char *boot, size_t boot_len, const char *
 		}
 		return true;
 	}
-	if (w.sequence != known->word.sequence)
+	if (w.sequence > known->word.sequence) { /* else it is said again: whoever says it */
 		known->changed = known->since = now;
-	known->word = w;
+		known->word = w;
+	}
 	if (now - known->since <= PEERS_GONE)
 		return true;
 	*known = p->peer[--p->count];

@@ -20,7 +20,7 @@
 
 #define ALIVE_NS (5 * CLOCK_SEC)
 
-void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state)
+void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state, bool works)
 {
 	const struct conf_datacenter *dc = &c->conf->datacenter[c->conf->endpoint[endpoint].datacenter];
 	struct ctl_prior *p = &c->prior[endpoint];
@@ -28,6 +28,7 @@ void ctl_prior_from(struct ctl *c, unsigned endpoint, enum dc_state state)
 
 	p->stands = state != DC_UP && state < DC_STATE_COUNT;
 	p->state = (uint8_t)state;
+	p->works = works;
 	p->until = clock_now() + 2 * round * (dc->rise > dc->fall ? dc->rise : dc->fall);
 }
 

@@ -2,6 +2,8 @@
 /*
  * What other nodes see, beside what this one sees: fleet.h has the rules.
  */
+#include <string.h>
+
 #include "ctl.h"
 #include "firebreak/clock.h"
 #include "firebreak/log.h"
@@ -24,7 +26,10 @@ struct dc_peers ctl_peers(const struct ctl *c, unsigned datacenter)
 
 struct dc_peers ctl_quorum(const struct ctl *c, unsigned datacenter)
 {
-	return peers_quorum(fleet_peers(c->fleet), c->conf->datacenter[datacenter].name, clock_now());
+	struct dc_peers n = peers_quorum(fleet_peers(c->fleet), c->conf->datacenter[datacenter].name, clock_now());
+
+	n.unheard = fleet_listening(c->fleet);
+	return n;
 }
 
 void ctl_quorum_apply(struct ctl *c, struct board_live *live)
@@ -42,7 +47,10 @@ void ctl_quorum_apply(struct ctl *c, struct board_live *live)
 			lasting |= (uint8_t)(1 << d);
 	}
 	fleet_say(c->fleet, verdict, lasting);
-	live->dc.dissent = peers_may_leave(fleet_peers(c->fleet), clock_now()) ? lasting : 0;
+	if (fleet_listening(c->fleet))
+		live->dc.dissent = lasting & c->live.dc.dissent;
+	else
+		live->dc.dissent = peers_may_leave(fleet_peers(c->fleet), clock_now()) ? lasting : 0;
 	if (live->dc.dissent != c->live.dc.dissent)
 		log_event(LOG_LEVEL_WARN, live->dc.dissent ? "fleet.dissent" : "fleet.dissent_over", "why",
 			  "a datacenter that most other nodes reach is lost to this one", NULL);
@@ -60,6 +68,33 @@ void ctl_quorum_tick(struct ctl *c)
 			dc_probe_hurry(c->probe, dc->first_endpoint + i);
 		c->heard_down[d] = down;
 	}
+}
+
+void ctl_quorum_carry_over(struct ctl *c, const struct conf *old, const struct conf *next)
+{
+	int64_t since[CONF_MAX_DATACENTERS] = { 0 };
+	uint8_t dissent = 0;
+	unsigned d, k;
+
+	for (d = 0; d < next->datacenters; d++) {
+		for (k = 0; k < old->datacenters; k++) {
+			if (strcmp(old->datacenter[k].name, next->datacenter[d].name) != 0)
+				continue;
+			since[d] = c->dissent_since[k];
+			dissent |= (uint8_t)((c->live.dc.dissent >> k & 1) << d);
+		}
+	}
+	memcpy(c->dissent_since, since, sizeof(since));
+	c->live.dc.dissent = dissent;
+	memset(c->heard_down, 0, sizeof(c->heard_down));
+}
+
+void ctl_quorum_take_over(struct ctl *c, uint8_t dissent)
+{
+	unsigned d;
+
+	for (d = 0; d < c->conf->datacenters; d++)
+		c->dissent_since[d] = dissent >> d & 1 ? clock_now() - FLEET_DISSENT : 0;
 }
 
 unsigned ctl_fleet(const struct ctl *c, struct ctl_node node[CTL_NODES_MAX], bool *same_name)

@@ -6,11 +6,15 @@
  */
 #include "firebreak/crypt.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <string.h>
+#include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -78,6 +82,28 @@ bool crypt_sha256(const void *data, size_t len, uint8_t out[32])
 		return false;
 	return EVP_DigestInit_ex2(digest, sha256, NULL) == 1 && EVP_DigestUpdate(digest, data, len) == 1 &&
 	       EVP_DigestFinal_ex(digest, out, &n) == 1 && n == 32;
+}
+
+const char *crypt_key_file(const char *path, uint8_t out[32])
+{
+	uint8_t text[4096];
+	const char *why = NULL;
+	ssize_t n;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+	if (n < 0)
+		why = strerror(errno);
+	else if (n < 16)
+		why = "shorter than 16 bytes";
+	else if ((size_t)n == sizeof(text))
+		why = "4096 bytes or longer";
+	else if (!crypt_sha256(text, (size_t)n, out))
+		why = "SHA-256 failed";
+	if (fd >= 0)
+		close(fd);
+	return why;
 }
 
 uint64_t crypt_hash64(const void *data, size_t len, uint64_t seed)

@@ -19,7 +19,8 @@
  *
  * All endpoints lost together are one event here, not n. Thresholds lie apart: it is weak
  * below a fifth of good weight, well again from three tenths. What all are lost for us
- * alone is not called down, only suspect, while most other nodes see it up. A few answers
+ * alone is not called down, only suspect, while most other nodes see it up, or cannot have been
+ * heard yet. A few answers
  * that come and go do not make it go to and fro: probing is left for down only after a hold
  * with none.
  *
@@ -128,10 +129,20 @@ static struct next stay(const struct dc_machine *m)
 	return (struct next){ (enum dc_state)m->state, (enum dc_why)m->why };
 }
 
+/* With users on it. Before others could be heard what was known about them stands. */
+static struct next judge_lost(const struct dc_machine *m, const struct dc_input *in)
+{
+	if (dissent(in))
+		return (struct next){ DC_SUSPECT, DC_WHY_DISSENT };
+	if (in->peers.unheard)
+		return m->state == DC_SUSPECT ? stay(m) : (struct next){ DC_SUSPECT, DC_WHY_UNHEARD };
+	return (struct next){ DC_DOWN, DC_WHY_ALL_LOST };
+}
+
 static struct next judge_serving(const struct dc_machine *m, const struct conf_datacenter *dc, const struct dc_input *in, int64_t now)
 {
 	if (lost(in))
-		return dissent(in) ? (struct next){ DC_SUSPECT, DC_WHY_DISSENT } : (struct next){ DC_DOWN, DC_WHY_ALL_LOST };
+		return judge_lost(m, in);
 	if (in->good < WEAK_BELOW)
 		return (struct next){ DC_SUSPECT, DC_WHY_WEAK };
 	if (m->state == DC_UP)
@@ -149,7 +160,7 @@ static struct next judge_suspect(const struct dc_machine *m, const struct conf_d
 	bool brief = now - m->since < dc->restore_hold_ms * CLOCK_MS;
 
 	if (lost(in))
-		return dissent(in) ? (struct next){ DC_SUSPECT, DC_WHY_DISSENT } : (struct next){ DC_DOWN, DC_WHY_ALL_LOST };
+		return judge_lost(m, in);
 	if (in->good < WELL_FROM)
 		return stay(m);
 	return m->flaps <= 1 && brief && m->ramp && m->ramp >= m->goal ? (struct next){ DC_UP, DC_WHY_RECOVERED } :

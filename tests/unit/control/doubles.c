@@ -171,6 +171,7 @@ static struct dc_health health[CONF_MAX_ENDPOINTS];
 static struct dc_traffic traffic[CONF_MAX_ENDPOINTS];
 static uint64_t works;
 static struct dc_probe *the_probe;
+static struct test_redis the_redis;
 
 struct dc_traffic *test_traffic(unsigned endpoint)
 {
@@ -192,6 +193,7 @@ void test_probe_reset(void)
 	memset(health, 0, sizeof(health));
 	memset(traffic, 0, sizeof(traffic));
 	works = 0;
+	memset(&the_redis, 0, sizeof(the_redis));
 }
 
 void test_probe_change(unsigned endpoint, enum dc_state state, enum fault why)
@@ -249,4 +251,119 @@ void dc_probe_hurry(struct dc_probe *p, unsigned endpoint)
 
 void dc_probe_pump(struct dc_probe *p)
 {
+}
+
+/* ---- redis/: one hash; what is asked is answered by rds_pump ---- */
+#define ASKED 16
+struct rds_client {
+	struct {
+		const char *command;
+		rds_done done;
+		void *user;
+	} asked[ASKED];
+	unsigned count;
+};
+
+static struct rds_client *the_client;
+
+struct test_redis *test_redis(void)
+{
+	return &the_redis;
+}
+
+struct rds_client *rds_create(struct net_loop *loop, const struct conf_redis *c, struct tm_worker *tm)
+{
+	return the_client = calloc(1, sizeof(*the_client));
+}
+
+void rds_destroy(struct rds_client *r)
+{
+	if (r && r == the_client)
+		the_client = NULL;
+	free(r);
+}
+
+static struct test_entry *entry(const char *field)
+{
+	struct test_entry *e = the_redis.entry;
+
+	while (*e->field && strcmp(e->field, field) != 0)
+		e++;
+	return e;
+}
+
+/* Written as it is asked, like by a Redis that is fast. */
+static void execute(int argc, const char *const *argv)
+{
+	struct test_entry *e;
+	int i;
+
+	snprintf(the_redis.key, sizeof(the_redis.key), "%s", argv[1]);
+	if (!strcmp(argv[0], "HSET")) {
+		e = entry(argv[2]);
+		snprintf(e->field, sizeof(e->field), "%s", argv[2]);
+		snprintf(e->value, sizeof(e->value), "%s", argv[3]);
+	}
+	for (i = 2; i < argc && !strcmp(argv[0], "HDEL"); i++)
+		snprintf(entry(argv[i])->value, sizeof(e->value), "%s", "");
+	if (!strcmp(argv[0], "UNLINK")) {
+		memset(the_redis.entry, 0, sizeof(the_redis.entry));
+		the_redis.dropped++;
+		the_redis.more = false;
+		the_redis.fault = FAULT_NONE;
+		the_redis.error = RDS_ERROR_NONE;
+	}
+}
+
+bool rds_command(struct rds_client *r, int argc, const char *const *argv, const size_t *lens, rds_done done, void *user)
+{
+	if (the_redis.down || r->count == ASKED)
+		return false;
+	r->asked[r->count].command = !strcmp(argv[0], "HSCAN") ? "HSCAN" : "";
+	r->asked[r->count].done = done;
+	r->asked[r->count++].user = user;
+	execute(argc, argv);
+	return true;
+}
+
+static const struct rds_reply *listing(struct rds_reply reply[3 + 2 * TEST_ENTRIES], const struct rds_reply **at)
+{
+	const struct rds_reply **list = at + 2;
+	struct rds_reply *r = reply + 3;
+	struct test_entry *e;
+
+	reply[0] = (struct rds_reply){ .type = RDS_ARRAY, .element = at, .elements = 2 };
+	reply[1] = (struct rds_reply){ .type = RDS_STRING, .text = the_redis.more ? "17" : "0", .len = the_redis.more ? 2 : 1 };
+	reply[2] = (struct rds_reply){ .type = RDS_ARRAY, .element = list };
+	at[0] = &reply[1];
+	at[1] = &reply[2];
+	for (e = the_redis.entry; *e->field; e++) {
+		if (!*e->value)
+			continue;
+		*r = (struct rds_reply){ .type = RDS_STRING, .text = e->field, .len = strlen(e->field) };
+		list[reply[2].elements++] = r++;
+		*r = (struct rds_reply){ .type = RDS_STRING, .text = e->value, .len = strlen(e->value) };
+		list[reply[2].elements++] = r++;
+	}
+	return reply;
+}
+
+void rds_pump(struct rds_client *r)
+{
+	struct rds_reply reply[3 + 2 * TEST_ENTRIES];
+	const struct rds_reply *at[2 + 2 * TEST_ENTRIES];
+	unsigned i, n = r->count;
+
+	r->count = 0;
+	for (i = 0; i < n; i++) {
+		const struct rds_reply error = { .type = RDS_ERROR, .error = the_redis.error, .text = "ERR" };
+		bool fails = the_redis.error != RDS_ERROR_NONE;
+
+		if (!r->asked[i].done)
+			continue;
+		if (the_redis.fault != FAULT_NONE)
+			r->asked[i].done(r->asked[i].user, NULL, the_redis.fault);
+		else
+			r->asked[i].done(r->asked[i].user, fails ? &error : listing(reply, at), fails ? FAULT_REDIS_ERROR : FAULT_NONE);
+	}
 }

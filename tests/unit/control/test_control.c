@@ -596,6 +596,46 @@ static void checks_nobody_believes(void **state)
 	assert_false(published().degrade.any_datacenter);
 }
 
+/* Whoever takes over knows nothing of the checks yet, and goes on not to believe them. */
+static void checks_nobody_believes_over_a_restart(void **state)
+{
+	unsigned i, d;
+
+	test_works(0xf);
+	for (i = 0; i < 4; i++)
+		test_probe_change(i, DC_DOWN, FAULT_CHECK_FAILED);
+	assert_int_equal(published().dc.spread, DC_SPREAD_PANIC);
+	stop();
+	test_probe_reset();
+	start_with(test_conf(dir));
+	for (i = 0; i < 4; i++) { /* its own checks fail one after the other */
+		pass(1);
+		assert_int_equal(published().dc.spread, DC_SPREAD_PANIC);
+		for (d = 0; d < 4; d++)
+			assert_int_equal(published().dc.endpoint_state[d], DC_SUSPECT);
+		for (d = 0; d < 2; d++)
+			assert_int_equal(published().dc.datacenter_state[d], DC_UP);
+		test_works(UINT64_C(1) << i | (i ? (UINT64_C(1) << i) - 1 : 0));
+		test_probe_change(i, DC_DOWN, FAULT_CHECK_FAILED);
+	}
+	pass(50);
+	assert_int_equal(published().dc.spread, DC_SPREAD_PANIC);
+	stop();
+	test_probe_reset();
+	start_with(test_conf(dir));
+	pass(1);
+	datacenter('a', DC_DOWN); /* no answer, whatever was known before */
+	assert_int_equal(published().dc.endpoint_state[0], DC_DOWN);
+	assert_int_equal(published().dc.endpoint_state[2], DC_SUSPECT);
+	for (i = 2; i < 4; i++) {
+		test_probe(i)->ok_run = 2;
+		test_probe(i)->state = DC_UP;
+	}
+	pass(1);
+	assert_int_equal(published().dc.spread, DC_SPREAD_EVEN);
+	assert_int_equal(published().dc.endpoint_state[2], DC_UP);
+}
+
 /* The real loop, commands from a supervisor, real time. */
 static void *server_start(struct ctl *c, struct net_loop *l, int fd)
 {
@@ -661,6 +701,7 @@ int main(void)
 		T(an_outlier_loses_its_share),
 		T(a_datacenter_worse_than_the_other),
 		T(checks_nobody_believes),
+		T(checks_nobody_believes_over_a_restart),
 		T(commands_are_obeyed),
 	};
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #define SELF "ffffffffffffffff"
+#define BOOT "0000000000000001"
 
 static struct peers p;
 static int64_t now;
@@ -18,6 +19,7 @@ static int64_t now;
 static int setup(void **state)
 {
 	memset(&p, 0, sizeof(p));
+	memcpy(p.self, SELF, sizeof(p.self));
 	now = 100 * CLOCK_SEC;
 	return 0;
 }
@@ -35,7 +37,7 @@ static bool hear(unsigned boot, const struct peer_word *w)
 	char name[PEER_BOOT + 1], text[PEER_VALUE];
 
 	snprintf(name, sizeof(name), "%016x", boot);
-	return peers_hear(&p, name, PEER_BOOT, text, peer_print(w, text), SELF, now);
+	return peers_hear(&p, name, PEER_BOOT, text, peer_print(w, name, p.key, text), now);
 }
 
 /* A node that lives: heard twice. */
@@ -59,7 +61,7 @@ static void goes_and_comes_back(void **state)
 	size_t len;
 	unsigned d;
 
-	assert_int_equal(peer_parse(text, peer_print(&w, text), &r), PEER_GOOD);
+	assert_int_equal(peer_parse(text, peer_print(&w, BOOT, p.key, text), BOOT, p.key, &r), PEER_GOOD);
 	assert_memory_equal(&w, &r, sizeof(w));
 	/* The longest there is. */
 	memset(w.node, 'n', sizeof(w.node) - 1);
@@ -70,9 +72,9 @@ static void goes_and_comes_back(void **state)
 		memset(w.datacenter[d].name, 'a' + (int)d, 32);
 		w.datacenter[d].verdict = PEER_UNSURE;
 	}
-	len = peer_print(&w, text);
+	len = peer_print(&w, BOOT, p.key, text);
 	assert_true(len < PEER_VALUE - 1 && strlen(text) == len);
-	assert_int_equal(peer_parse(text, len, &r), PEER_GOOD);
+	assert_int_equal(peer_parse(text, len, BOOT, p.key, &r), PEER_GOOD);
 	assert_memory_equal(&w, &r, sizeof(w));
 }
 
@@ -81,23 +83,23 @@ static void damage_is_noticed(void **state)
 {
 	struct peer_word w = word("node-1", 77, PEER_UP, PEER_DOWN), r;
 	char text[PEER_VALUE], bad[PEER_VALUE];
-	size_t len = peer_print(&w, text), i;
+	size_t len = peer_print(&w, BOOT, p.key, text), i;
 	int octet;
 
 	for (i = 0; i < len; i++) {
-		assert_int_not_equal(peer_parse(text, i, &r), PEER_GOOD);
+		assert_int_not_equal(peer_parse(text, i, BOOT, p.key, &r), PEER_GOOD);
 		for (octet = 0; octet < 256; octet++) {
 			memcpy(bad, text, len);
 			bad[i] = (char)octet;
 			if (bad[i] != text[i])
-				assert_int_not_equal(peer_parse(bad, len, &r), PEER_GOOD);
+				assert_int_not_equal(peer_parse(bad, len, BOOT, p.key, &r), PEER_GOOD);
 		}
 	}
 	memcpy(bad, text, len);
 	memset(bad + len, ' ', sizeof(bad) - len);
-	assert_int_equal(peer_parse(bad, sizeof(bad), &r), PEER_JUNK);
-	assert_int_equal(peer_parse("", 0, &r), PEER_JUNK);
-	assert_int_equal(peer_parse("2 whatever comes", 16, &r), PEER_OTHER_VERSION);
+	assert_int_equal(peer_parse(bad, sizeof(bad), BOOT, p.key, &r), PEER_JUNK);
+	assert_int_equal(peer_parse("", 0, BOOT, p.key, &r), PEER_JUNK);
+	assert_int_equal(peer_parse("3 whatever comes", 16, BOOT, p.key, &r), PEER_OTHER_VERSION);
 }
 
 /* With a right sum, as somebody who knows it would write. */
@@ -110,19 +112,23 @@ static void nonsense_is_junk(void **state)
 
 	for (i = 0; i < 2; i++) {
 		snprintf(w.datacenter[1].name, sizeof(w.datacenter[1].name), "%s", names[i]);
-		assert_int_equal(peer_parse(text, peer_print(&w, text), &r), PEER_JUNK);
+		assert_int_equal(peer_parse(text, peer_print(&w, BOOT, p.key, text), BOOT, p.key, &r), PEER_JUNK);
 	}
 	w = word("", 77, PEER_UP, PEER_DOWN);
-	assert_int_equal(peer_parse(text, peer_print(&w, text), &r), PEER_JUNK);
+	assert_int_equal(peer_parse(text, peer_print(&w, BOOT, p.key, text), BOOT, p.key, &r), PEER_JUNK);
 	w = word("two words", 77, PEER_UP, PEER_DOWN);
-	assert_int_equal(peer_parse(text, peer_print(&w, text), &r), PEER_JUNK);
-	assert_false(peers_hear(&p, "short", 5, text, 3, SELF, now));
+	assert_int_equal(peer_parse(text, peer_print(&w, BOOT, p.key, text), BOOT, p.key, &r), PEER_JUNK);
+	assert_false(peers_hear(&p, "short", 5, text, 3, now));
+	w = word("\033[2Jmoon", 77, PEER_UP, PEER_DOWN); /* it is shown to people */
+	assert_int_equal(peer_parse(text, peer_print(&w, BOOT, p.key, text), BOOT, p.key, &r), PEER_JUNK);
+	w = word("\xff\xfe", 77, PEER_UP, PEER_DOWN);
+	assert_int_equal(peer_parse(text, peer_print(&w, BOOT, p.key, text), BOOT, p.key, &r), PEER_JUNK);
 	w = word("node-1", 77, PEER_UP, PEER_DOWN);
-	assert_false(peers_hear(&p, "000000000000000G", PEER_BOOT, text, peer_print(&w, text), SELF, now));
-	assert_false(peers_hear(&p, "0000000000000001", PEER_BOOT, "1 junk", 6, SELF, now));
+	assert_false(peers_hear(&p, "000000000000000G", PEER_BOOT, text, peer_print(&w, BOOT, p.key, text), now));
+	assert_false(peers_hear(&p, "0000000000000001", PEER_BOOT, "2 junk", 6, now));
 	assert_int_equal(p.junk, 3);
 	assert_int_equal(p.count, 0);
-	assert_true(peers_hear(&p, "0000000000000001", PEER_BOOT, "2 tomorrow's", 12, SELF, now)); /* not ours to take away */
+	assert_true(peers_hear(&p, "0000000000000001", PEER_BOOT, "3 tomorrow's", 12, now)); /* not ours to take away */
 	assert_int_equal(p.count, 0);
 }
 
@@ -136,7 +142,10 @@ static void fresh_by_changes_seen(void **state)
 	now += CLOCK_SEC;
 	hear(1, &w);
 	assert_int_equal(peers_fresh(&p, now), 0);
-	w.sequence = 4; /* any change: its counter may have begun anew */
+	w.sequence = 4; /* said again by somebody: its own counter only grows */
+	hear(1, &w);
+	assert_int_equal(peers_fresh(&p, now), 0);
+	w.sequence = 6;
 	hear(1, &w);
 	assert_int_equal(peers_fresh(&p, now), 1);
 	now += PEERS_FRESH - 1;
@@ -148,8 +157,30 @@ static void fresh_by_changes_seen(void **state)
 	assert_false(hear(1, &w)); /* to be taken away */
 	assert_int_equal(p.count, 0);
 	/* Our own is no peer. */
-	assert_true(peers_hear(&p, SELF, PEER_BOOT, text, peer_print(&w, text), SELF, now));
+	assert_true(peers_hear(&p, SELF, PEER_BOOT, text, peer_print(&w, SELF, p.key, text), now));
 	assert_int_equal(p.count, 0);
+}
+
+/* Who has not the key says nothing, and nothing twice. */
+static void words_are_signed(void **state)
+{
+	struct peer_word w = word("node-1", 5, PEER_UP, PEER_UP), later = word("node-1", 6, PEER_DOWN, PEER_UP);
+	char text[PEER_VALUE], forged[PEER_VALUE];
+	const uint8_t other[PEER_KEY] = { 0 };
+	size_t len;
+
+	memset(p.key, 'k', sizeof(p.key));
+	len = peer_print(&w, BOOT, p.key, text);
+	assert_false(peers_hear(&p, BOOT, PEER_BOOT, forged, peer_print(&w, BOOT, other, forged), now));
+	assert_false(peers_hear(&p, "0000000000000002", PEER_BOOT, text, len, now)); /* another's */
+	assert_int_equal(p.count, 0);
+	assert_true(peers_hear(&p, BOOT, PEER_BOOT, text, len, now));
+	hear(1, &later);
+	assert_int_equal(peers_count(&p, "pangyo", now).down, 1);
+	now += PEERS_FRESH;
+	assert_true(peers_hear(&p, BOOT, PEER_BOOT, text, len, now)); /* an old one of its own */
+	assert_int_equal(peers_fresh(&p, now), 0);
+	assert_int_equal(p.peer[0].word.sequence, 6);
 }
 
 static void names(void **state)
@@ -222,7 +253,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup(name, setup)
-		T(goes_and_comes_back), T(damage_is_noticed), T(nonsense_is_junk), T(fresh_by_changes_seen), T(names), T(bounded), T(quorum),
+		T(goes_and_comes_back), T(damage_is_noticed), T(nonsense_is_junk), T(fresh_by_changes_seen), T(words_are_signed), T(names), T(bounded), T(quorum),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

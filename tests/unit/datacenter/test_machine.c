@@ -195,7 +195,9 @@ static int read_input(struct cases *c, struct dc_input *in)
 		} else if (sscanf(w, "cap=%u", &a) == 1) {
 			in->cap = (uint16_t)(a * 100);
 		} else if (sscanf(w, "peers=%u/%u", &a, &b) == 2) {
-			in->peers = (struct dc_peers){ (uint8_t)a, (uint8_t)b };
+			in->peers = (struct dc_peers){ (uint8_t)a, (uint8_t)b, false };
+		} else if (!strcmp(w, "unheard")) {
+			in->peers.unheard = true;
 		} else if (sscanf(w, "drain=%u", &a) == 1) {
 			in->drain = true;
 			in->left = (uint16_t)(a * 100);
@@ -330,7 +332,7 @@ static void wishes(unsigned d)
 	*in = DC_INPUT_NONE;
 	in->verdict = below(200) ? DC_SOUND : DC_WORSE;
 	in->cap = (uint16_t)(below(400) ? 10000 : 5000);
-	in->peers = (struct dc_peers){ (uint8_t)below(3), (uint8_t)below(3) };
+	in->peers = (struct dc_peers){ (uint8_t)below(3), (uint8_t)below(3), !below(8) };
 	if (day.drain_from[d] && !below(400)) {
 		day.drain_from[d] = 0;
 	} else if (!day.drain_from[d] && !below(6000)) {
