@@ -20,8 +20,8 @@ struct dc_pool *dc_pool_create(struct net_loop *loop, const struct conf *conf, c
 /* Closes everything; streams still open are released unseen, at the end of the turn. */
 void dc_pool_destroy(struct dc_pool *p);
 /* New configuration: endpoints matched by datacenter name and address keep their
- * sessions, the rest shut down gracefully. */
-void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct board_worker *part);
+ * sessions, the rest shut down gracefully. False: no memory, and the old one stays. */
+bool dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct board_worker *part);
 
 /* Picks an endpoint and opens a stream there; an endpoint without room is passed over.
  * The session may still be connecting: the stream then ends with the connect fault.

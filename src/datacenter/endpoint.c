@@ -37,10 +37,10 @@ static bool copy(char **out, const char *text)
 	return *out || !text;
 }
 
-struct endpoint *endpoint_create(struct dc_pool *p, unsigned index)
+struct endpoint *endpoint_create(struct dc_pool *p, const struct conf *c, unsigned index)
 {
-	const struct conf_endpoint *e = &p->conf->endpoint[index];
-	const struct conf_datacenter *dc = &p->conf->datacenter[e->datacenter];
+	const struct conf_endpoint *e = &c->endpoint[index];
+	const struct conf_datacenter *dc = &c->datacenter[e->datacenter];
 	struct endpoint *ep = calloc(1, sizeof(*ep));
 	bool ok;
 

@@ -85,18 +85,38 @@ static void give_tls(struct endpoint *ep)
 	ep->tls = tls ? net_tls_get(tls) : NULL;
 }
 
-static bool fill(struct dc_pool *p)
+static void begin(struct dc_pool *p)
 {
 	unsigned i;
 
 	load_tls(p);
 	for (i = 0; i < p->conf->endpoints; i++) {
-		if (!p->endpoint[i])
-			p->endpoint[i] = endpoint_create(p, i);
-		if (!p->endpoint[i])
-			return false;
 		give_tls(p->endpoint[i]);
 		endpoint_keep(p->endpoint[i], clock_now());
+	}
+}
+
+/* The endpoints of a configuration: those of before that still mean the same (from: their numbers
+ * then), and new ones (-1). False: no memory, and nothing has changed. */
+static bool gather(struct dc_pool *p, const struct conf *conf, struct endpoint *next[CONF_MAX_ENDPOINTS], int from[CONF_MAX_ENDPOINTS])
+{
+	uint64_t taken = 0;
+	unsigned i, o;
+
+	for (i = 0; i < conf->endpoints; i++) {
+		from[i] = -1;
+		for (o = 0; o < CONF_MAX_ENDPOINTS && from[i] < 0; o++)
+			if (p->endpoint[o] && !(taken >> o & 1) && endpoint_matches(p->endpoint[o], conf, i))
+				from[i] = (int)o;
+		if (from[i] >= 0)
+			taken |= UINT64_C(1) << from[i];
+		next[i] = from[i] >= 0 ? p->endpoint[from[i]] : endpoint_create(p, conf, i);
+		if (next[i])
+			continue;
+		while (i-- > 0)
+			if (from[i] < 0)
+				endpoint_destroy(next[i]);
+		return false;
 	}
 	return true;
 }
@@ -105,6 +125,7 @@ struct dc_pool *dc_pool_create(struct net_loop *loop, const struct conf *conf, c
 			       struct board_worker *part, void (*on_ready)(struct h2_stream *, uint32_t))
 {
 	struct dc_pool *p = calloc(1, sizeof(*p));
+	int from[CONF_MAX_ENDPOINTS];
 
 	if (!p)
 		return NULL;
@@ -119,10 +140,12 @@ struct dc_pool *dc_pool_create(struct net_loop *loop, const struct conf *conf, c
 	p->ctx.faults = part->tm.fault;
 	assume(p, NULL, NULL, NULL);
 	watch_init(p);
-	if (!fill(p)) {
+	if (!gather(p, conf, p->endpoint, from)) {
+		memset(p->endpoint, 0, sizeof(p->endpoint));
 		dc_pool_destroy(p);
 		return NULL;
 	}
+	begin(p);
 	return p;
 }
 
@@ -174,33 +197,29 @@ void dc_pool_destroy(struct dc_pool *p)
 	pool_reap(p);
 }
 
-void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct board_worker *part)
+bool dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct board_worker *part)
 {
-	struct endpoint *old[CONF_MAX_ENDPOINTS];
+	struct endpoint *next[CONF_MAX_ENDPOINTS] = { NULL }, *old[CONF_MAX_ENDPOINTS];
 	struct dc_local local = { 0 };
 	struct dc_live was = p->now;
 	const struct conf *before = p->conf;
 	int from[CONF_MAX_ENDPOINTS];
-	unsigned i, o;
+	unsigned i;
 
+	if (!gather(p, conf, next, from))
+		return false;
 	memcpy(old, p->endpoint, sizeof(old));
-	memset(p->endpoint, 0, sizeof(p->endpoint));
+	memcpy(p->endpoint, next, sizeof(next));
 	for (i = 0; i < conf->endpoints; i++) {
-		from[i] = -1;
-		for (o = 0; o < CONF_MAX_ENDPOINTS; o++) {
-			if (!old[o] || !endpoint_matches(old[o], conf, i))
-				continue;
-			p->endpoint[i] = old[o];
-			old[o]->index = (int)i;
-			old[o] = NULL;
-			from[i] = (int)o;
-			local.avoid_until[i] = p->local.avoid_until[o];
-			local.failures[i] = p->local.failures[o];
-			local.in_flight[i] = p->local.in_flight[o];
-			local.latency[i] = p->local.latency[o];
-			local.learned[i] = p->local.learned[o];
-			break;
-		}
+		if (from[i] < 0)
+			continue;
+		old[from[i]] = NULL;
+		next[i]->index = (int)i;
+		local.avoid_until[i] = p->local.avoid_until[from[i]];
+		local.failures[i] = p->local.failures[from[i]];
+		local.in_flight[i] = p->local.in_flight[from[i]];
+		local.latency[i] = p->local.latency[from[i]];
+		local.learned[i] = p->local.learned[from[i]];
 	}
 	p->conf = conf;
 	p->part = part;
@@ -209,10 +228,11 @@ void dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct boar
 	p->ctx.limits = &conf->limits;
 	p->ctx.faults = part->tm.fault;
 	assume(p, before, &was, from);
-	for (o = 0; o < CONF_MAX_ENDPOINTS; o++)
-		if (old[o])
-			endpoint_leave(old[o]);
-	fill(p);
+	for (i = 0; i < CONF_MAX_ENDPOINTS; i++)
+		if (old[i])
+			endpoint_leave(old[i]);
+	begin(p);
+	return true;
 }
 
 /* ---- requests ---- */

@@ -85,7 +85,7 @@ bool pool_reap(struct dc_pool *p);
 
 /* ---- endpoint.c ---- */
 extern const struct h2_owner link_owner;
-struct endpoint *endpoint_create(struct dc_pool *p, unsigned index);
+struct endpoint *endpoint_create(struct dc_pool *p, const struct conf *c, unsigned index);
 void endpoint_destroy(struct endpoint *ep);
 /* Does this endpoint still mean what the configuration says at `index`? */
 bool endpoint_matches(const struct endpoint *ep, const struct conf *c, unsigned index);

@@ -209,7 +209,7 @@ static void stream_idle(struct xchg *x)
 
 	if (x->up && x->up->active > last)
 		last = x->up->active;
-	if (x->breaking && !x->up->remote_end) {
+	if (x->breaking && x->up && !x->up->remote_end) {
 		answer_break_off(x, x->fault);
 		attempt_cancel(x, x->fault);
 	} else if (deadline_over(x, now)) {

@@ -23,6 +23,7 @@
 #include "xchg_private.h"
 
 #define PENDING_MAX  (2 * CLOCK_SEC)
+#define PENDING_PACE CLOCK_SEC /* between two tries, when memory is short */
 #define LATE_PERCENT 3 /* of a worker's requests may be asked twice for lateness alone */
 
 uint64_t worker_random(struct worker *w)
@@ -66,13 +67,25 @@ bool worker_retry(struct worker *w)
 
 /* ---- configuration ---- */
 
-static void replace_redis(struct worker *w)
+/* What may fail for want of memory comes first: all of the new configuration is in force or none. */
+static bool move_over(struct worker *w, const struct conf *conf, struct rds_client **rds)
 {
-	const struct conf *conf = w->snap->conf;
+	net_loop_resolver(w->loop, conf->resolver);
+	*rds = conf->redis.enabled ? rds_create(w->loop, &conf->redis, &w->part->tm) : NULL;
+	if ((*rds || !conf->redis.enabled) && dc_pool_reconfigure(w->pool, conf, w->part))
+		return true;
+	net_loop_resolver(w->loop, w->snap->conf->resolver);
+	rds_destroy(*rds);
+	return false;
+}
+
+/* Who waits for an answer of the old one asks elsewhere, by the new configuration. */
+static void replace_redis(struct worker *w, struct rds_client *rds)
+{
 	struct rds_client *old = w->rds;
 
-	w->rds = conf->redis.enabled ? rds_create(w->loop, &conf->redis, &w->part->tm) : NULL;
-	cache_configure(w->cache, conf, w->rds);
+	w->rds = rds;
+	cache_configure(w->cache, w->snap->conf, rds);
 	rds_destroy(old);
 }
 
@@ -98,18 +111,26 @@ static void take_counts(struct board_worker *part, const struct conf *before, co
 		lay_out(part, before && generation == before->generation ? before : NULL, now);
 }
 
-static void put_in_force(struct worker *w, const struct board_live *live)
+/* False: no memory; the old configuration stays, and a later turn tries again. */
+static bool put_in_force(struct worker *w, const struct board_live *live)
 {
 	struct snapshot *old = w->snap;
 	const struct conf_log *log = &w->pending->conf->log;
+	struct rds_client *rds;
 	const char *failed;
 
+	if (clock_now() < w->pending_from)
+		return false;
+	if (!move_over(w, w->pending->conf, &rds)) {
+		w->pending_from = clock_now() + PENDING_PACE;
+		log_event(LOG_LEVEL_ERROR, "config.delayed", "why", "out of memory", NULL);
+		return false;
+	}
 	log_configure(log->events, log->access, (enum log_level)log->level, &failed);
 	w->snap = w->pending;
 	w->pending = NULL;
 	lay_out(w->part, old->conf, w->snap->conf);
 	w->live = *live;
-	net_loop_resolver(w->loop, w->snap->conf->resolver);
 	w->down.limits = &w->snap->conf->limits;
 	w->down.connect_protocol = w->snap->connect_protocol;
 	downstream_limit(w);
@@ -118,10 +139,10 @@ static void put_in_force(struct worker *w, const struct board_live *live)
 	memset(w->part->reached, 0, sizeof(w->part->reached));
 	memset(w->expect, 0, sizeof(w->expect));
 	load_forget(w);
-	dc_pool_reconfigure(w->pool, w->snap->conf, w->part);
-	replace_redis(w);
+	replace_redis(w, rds);
 	snapshot_put(old);
 	log_event(LOG_LEVEL_INFO, "config.applied", NULL);
+	return true;
 }
 
 /* The configuration in force, or the one about to be. */
@@ -166,8 +187,8 @@ static void read_board(struct worker *w)
 		w->part->live_version = live.version;
 	} else if (w->pending) {
 		if (newer && live.generation == w->pending->conf->generation) {
-			put_in_force(w, &live);
-			w->part->live_version = live.version;
+			if (put_in_force(w, &live))
+				w->part->live_version = live.version;
 		} else if (clock_now() > w->pending_until) {
 			snapshot_default_live(w->pending, &live);
 			live.version = w->live.version;

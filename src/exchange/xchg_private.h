@@ -87,7 +87,7 @@ struct worker {
 	struct board_live live;
 	struct net_loop *loop;
 	struct snapshot *snap, *pending;
-	int64_t pending_until;
+	int64_t pending_until, pending_from; /* by defaults then; not tried again before */
 	struct h2_context down;
 	struct dc_pool *pool;
 	struct rds_client *rds;

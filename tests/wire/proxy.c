@@ -145,21 +145,36 @@ void proxy_client(struct proxy *p)
 	wire_turn(&p->w, 3);
 }
 
-void proxy_reload(struct proxy *p, const char *features)
+struct snapshot *proxy_next(struct proxy *p, const char *features)
 {
-	struct worker *w = &p->worker;
 	const struct conf *conf = load(p, features);
-	struct snapshot *old = w->snap;
+	struct snapshot *next;
 	char why[256];
 
-	((struct conf *)(uintptr_t)conf)->generation = old->conf->generation + 1;
-	w->snap = snapshot_create(conf, secret, why);
-	assert_non_null(w->snap);
+	((struct conf *)(uintptr_t)conf)->generation = p->worker.snap->conf->generation + 1;
+	next = snapshot_create(conf, secret, why);
+	assert_non_null(next);
+	return next;
+}
+
+bool proxy_apply(struct proxy *p, struct snapshot *next)
+{
+	struct worker *w = &p->worker;
+	struct snapshot *old = w->snap;
+
+	if (!dc_pool_reconfigure(w->pool, next->conf, w->part))
+		return false;
+	w->snap = next;
 	snapshot_default_live(w->snap, &w->live);
-	w->down.limits = &conf->limits;
-	dc_pool_reconfigure(w->pool, conf, w->part);
-	cache_configure(w->cache, conf, NULL);
+	w->down.limits = &next->conf->limits;
+	cache_configure(w->cache, next->conf, NULL);
 	snapshot_put(old);
+	return true;
+}
+
+void proxy_reload(struct proxy *p, const char *features)
+{
+	assert_true(proxy_apply(p, proxy_next(p, features)));
 }
 
 void proxy_end(struct proxy *p)

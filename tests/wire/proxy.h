@@ -34,6 +34,9 @@ void proxy_start_apart(struct proxy *p, const char *features);
 void proxy_client(struct proxy *p);
 /* The configuration is replaced by one with these features. */
 void proxy_reload(struct proxy *p, const char *features);
+/* The same in two steps; the second fails when memory is out, and takes `next` otherwise. */
+struct snapshot *proxy_next(struct proxy *p, const char *features);
+bool proxy_apply(struct proxy *p, struct snapshot *next);
 void proxy_end(struct proxy *p);
 
 /* A clock of the test's own: clock_fake(proxy_now, proxy_now) begins it; then it stands still

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The n-th allocation fails, for every n, while a GET and a POST go through the proxy on
- * fresh connections, while a GET and a keyed POST are asked at two endpoints at once, and while
- * recent state answers. A request may fail; nothing crashes, is lost or waits for ever. The
+ * fresh connections, while a GET and a keyed POST are asked at two endpoints at once, while
+ * recent state answers, and while a configuration is replaced. A request may fail; nothing crashes, is lost or waits for ever. The
  * linker gives us malloc (--wrap).
  */
 #include "proxy.h"
@@ -302,9 +302,56 @@ static void any_allocation_may_fail(void **state)
 	proxy_end(&p);
 }
 
+/* Every endpoint of the configuration in force is there. */
+static void check_whole(const struct proxy *p)
+{
+	const struct dc_pool *pool = p->worker.pool;
+	size_t i;
+
+	assert_ptr_equal(pool->conf, p->worker.snap->conf);
+	for (i = 0; i < CONF_MAX_ENDPOINTS; i++)
+		assert_int_equal(!pool->endpoint[i], i >= pool->conf->endpoints);
+	for (i = 0; i < pool->conf->endpoints; i++)
+		assert_int_equal(pool->endpoint[i]->index, i);
+}
+
+/* A reload that adds two endpoints and moves one, and the reverse: whole, or not at all. */
+static void any_allocation_of_a_reload_may_fail(void **state)
+{
+	static const char *const first[] = { "", "\"unix:/nonexistent/1\", \"unix:/nonexistent/2\", " };
+	struct snapshot *next;
+	struct proxy p;
+	bool applied;
+	long n = 1, refused = 0;
+	int i;
+
+	proxy_start(&p, FEATURE, false);
+	p.w.server.handler = (struct h2_handler){ on_stream, on_served };
+	p.w.client.handler.on_ready = on_answer;
+	close_all(&p);
+	for (i = 1; n < 100; n++) {
+		p.first = first[i % 2];
+		next = proxy_next(&p, FEATURE);
+		failed = false;
+		countdown = n;
+		applied = proxy_apply(&p, next);
+		countdown = 0;
+		check_whole(&p);
+		i += applied;
+		refused += !applied;
+		if (!applied)
+			snapshot_put(next);
+		if (!failed)
+			break;
+	}
+	assert_true(refused >= 2 && n < 100); /* one for each that is new */
+	assert_true(talk(&p, 0, true));
+	proxy_end(&p);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(any_allocation_may_fail),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(any_allocation_may_fail), cmocka_unit_test(any_allocation_of_a_reload_may_fail),
 					    cmocka_unit_test(any_allocation_of_a_hedge_may_fail) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
