@@ -389,13 +389,15 @@ uint32_t degrade_limit_of(const struct degrade_limiter *l, enum degrade_bound b)
 
 bool degrade_room(const uint32_t limit[DEGRADE_BOUNDS], unsigned tier, uint16_t core_floor, uint32_t in_flight)
 {
-	uint64_t lesser;
+	uint64_t lesser = limit[DEGRADE_LESSER];
 
 	if (limit[DEGRADE_CORE] && in_flight >= limit[DEGRADE_CORE])
 		return false;
-	if (!tier || !limit[DEGRADE_LESSER])
+	if (limit[DEGRADE_CORE] && (!lesser || lesser > limit[DEGRADE_CORE]))
+		lesser = limit[DEGRADE_CORE]; /* theirs was released when none of them came, or has grown by itself */
+	if (!tier || !lesser)
 		return true;
 	/* The second tier has what the floor leaves, each further one a tenth less. */
-	lesser = (uint64_t)limit[DEGRADE_LESSER] * (DEGRADE_FULL - core_floor) / DEGRADE_FULL;
+	lesser = lesser * (DEGRADE_FULL - core_floor) / DEGRADE_FULL;
 	return in_flight < lesser * (11 - (tier < 10 ? tier : 10)) / 10;
 }

@@ -336,6 +336,9 @@ static void room(void **state)
 			assert_true(degrade_room(limit, t - 1, floor, in_flight) || !degrade_room(limit, t, floor, in_flight));
 		if (limit[DEGRADE_LESSER])
 			assert_false(degrade_room(limit, 1, floor, limit[DEGRADE_LESSER] - limit[DEGRADE_LESSER] * floor / DEGRADE_FULL));
+		/* The floor is of the first tier's limit too, also where the others have a greater one, or none. */
+		if (limit[DEGRADE_CORE])
+			assert_false(degrade_room(limit, 1, floor, limit[DEGRADE_CORE] - limit[DEGRADE_CORE] * floor / DEGRADE_FULL));
 		if (!limit[DEGRADE_CORE])
 			assert_true(degrade_room(limit, 0, floor, in_flight));
 	}
