@@ -55,7 +55,8 @@ void load_turn(struct worker *w)
 			continue;
 		for (i = 0; i < board_workers(w->board); i++) {
 			other = board_worker(w->board, i);
-			if (i != w->index && atomic_load_explicit(&other->generation, memory_order_relaxed) == c->generation)
+			if (i != w->index && atomic_load_explicit(&other->pid, memory_order_relaxed) > 0 &&
+			    atomic_load_explicit(&other->generation, memory_order_relaxed) == c->generation)
 				w->others[d] += atomic_load_explicit(&other->load.in_flight[d], memory_order_relaxed);
 		}
 	}

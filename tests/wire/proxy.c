@@ -64,7 +64,7 @@ static void start_worker(struct proxy *p, const struct conf *conf)
 	char why[256];
 
 	if (!board)
-		board = board_create(1);
+		board = board_create(2);
 	w->board = board;
 	w->part = board_worker(board, 0);
 	w->loop = p->w.loop;

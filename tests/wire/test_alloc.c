@@ -129,6 +129,19 @@ static void close_all(struct proxy *p)
 	wire_turn(&p->w, 3);
 }
 
+/* Whatever failed, nothing is left of it: neither memory nor a request that limits would count for ever. */
+static void nothing_is_left(struct proxy *p)
+{
+	unsigned d;
+
+	assert_int_equal(p->worker.exchanges, 0);
+	assert_int_equal(buf_memory(), 0);
+	for (d = 0; d < CONF_MAX_DATACENTERS; d++) {
+		assert_int_equal(atomic_load(&p->worker.part->load.in_flight[d]), 0);
+		assert_int_equal(atomic_load(&p->worker.part->load.under_way[d][0]), 0);
+	}
+}
+
 /* ---- two attempts at once ---- */
 
 /* These backends keep what they are asked until the test answers it. */
@@ -196,8 +209,7 @@ static bool hedge(struct proxy *p, long n, int *most)
 	assert_true(!get.stream && !post.stream);
 	close_all(p);
 	holding = 0;
-	assert_int_equal(p->worker.exchanges, 0);
-	assert_int_equal(buf_memory(), 0);
+	nothing_is_left(p);
 	return get.status == 200 && post.status == 200 && !get.fault && !post.fault;
 }
 
@@ -264,8 +276,7 @@ static bool talk(struct proxy *p, long n, bool post)
 	check_complete(&get, 5000, n);
 	check_complete(&other, sizeof(text), n);
 	close_all(p);
-	assert_int_equal(p->worker.exchanges, 0);
-	assert_int_equal(buf_memory(), 0);
+	nothing_is_left(p);
 	return get.status == 200 && get.body == 5000 && !get.fault && (!post || (other.status == 200 && other.body == sizeof(text)));
 }
 

@@ -234,6 +234,27 @@ static void what_is_counted(void **state)
 	proxy_end(&p);
 }
 
+/* What a dead worker had under way is nobody's load, until its successor clears its part. */
+static void a_dead_worker_has_nothing_under_way(void **state)
+{
+	struct board_worker *other;
+	struct proxy p;
+
+	begin(&p);
+	other = board_worker(p.worker.board, 1);
+	atomic_store(&other->generation, p.worker.snap->conf->generation);
+	atomic_store(&other->load.in_flight[0], 16);
+	atomic_store(&other->pid, 4711);
+	limit(&p, 0, 16, 0);
+	load_turn(&p.worker);
+	assert_int_equal(p.worker.others[0], 16);
+	atomic_store(&other->pid, 0);
+	load_turn(&p.worker);
+	assert_int_equal(p.worker.others[0], 0);
+	atomic_store(&other->load.in_flight[0], 0);
+	proxy_end(&p);
+}
+
 /* A reload numbers datacenters anew: what was under way is not taken from another's count. */
 static void a_reload_in_between(void **state)
 {
@@ -255,6 +276,7 @@ int main(void)
 		cmocka_unit_test(full_is_passed_over),	   cmocka_unit_test(lesser_tiers_first), cmocka_unit_test(grpc_is_told),
 		cmocka_unit_test(outside_the_share),	   cmocka_unit_test(no_retry_into_a_full_one),
 		cmocka_unit_test(what_is_counted),	   cmocka_unit_test(a_reload_in_between),
+		cmocka_unit_test(a_dead_worker_has_nothing_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
