@@ -6,6 +6,9 @@
  *   wait > clock tick > ready sockets > connections that begin > timers of the wheel
  *        > hook (sessions write) > reap > log flush
  *
+ * A process that stood still (stopped, moved to another machine, starved) finds everybody's
+ * time over. What came meanwhile waits in the sockets, and is read before that is judged.
+ *
  * libevent's own timers are used for one thing only: to end the wait. That alarm is
  * set again only when it has to go off earlier than it would, so a request costs no
  * timer work. The base is not "precise": that would cost a timerfd_settime per turn,
@@ -17,6 +20,9 @@
 #include <time.h>
 
 #include "firebreak/log.h"
+
+#define STOOD_STILL (100 * CLOCK_MS) /* timers are late by so much, and the wait is to blame */
+#define CATCH_UP    16 /* looks at the sockets: each tells of more of them than the one before */
 
 struct net_watch {
 	struct net_loop *loop;
@@ -142,6 +148,17 @@ static void start_connections(struct net_loop *loop)
 		conn_start(list_entry(node, struct net_conn, starting));
 }
 
+static void catch_up(struct net_loop *loop)
+{
+	int i;
+
+	for (i = 0; i < CATCH_UP && loop->ticked && clock_now() - STOOD_STILL > wheel_next(&loop->wheel); i++) {
+		loop->ticked = false;
+		event_base_loop(loop->base, EVLOOP_NONBLOCK);
+	}
+	loop_tick(loop);
+}
+
 void net_loop_turn(struct net_loop *loop, int wait_ms)
 {
 	bool wait = wait_ms != 0 && !loop->again && list_empty(&loop->starting) && list_empty(&loop->dying);
@@ -153,6 +170,7 @@ void net_loop_turn(struct net_loop *loop, int wait_ms)
 	loop->ticked = false;
 	event_base_loop(loop->base, EVLOOP_ONCE | (wait ? EVLOOP_NO_EXIT_ON_EMPTY : EVLOOP_NONBLOCK));
 	loop_tick(loop);
+	catch_up(loop);
 	began = clock_now();
 	start_connections(loop);
 	wheel_run(&loop->wheel, began);

@@ -2,7 +2,9 @@
 /* The wheel under a fake clock: against a list of deadlines too simple to be wrong. */
 #include "net_test.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "firebreak/clock.h"
 #include "../../../src/net/net_private.h"
@@ -196,6 +198,51 @@ static void again_does_not_wait(void **state)
 	assert_int_equal(hooks, 4);
 }
 
+#define SOCKETS 200
+
+static int heard;
+
+static void on_octet(void *fd)
+{
+	char c;
+
+	assert_int_equal(read(*(int *)fd, &c, 1), 1);
+	heard++;
+}
+
+static void on_judgement(struct net_timer *t)
+{
+	assert_int_equal(heard, SOCKETS);
+	fired++;
+}
+
+/* After a pause everybody's time is over. What came during it is read first, however much. */
+static void a_pause_is_not_held_against_anybody(void **state)
+{
+	struct net_watch *watch[SOCKETS];
+	struct net_timer timer;
+	int fd[SOCKETS][2], i;
+
+	heard = fired = 0;
+	for (i = 0; i < SOCKETS; i++) {
+		assert_int_equal(pipe2(fd[i], O_CLOEXEC), 0);
+		watch[i] = net_watch(loop, fd[i][0], on_octet, &fd[i][0]);
+		assert_non_null(watch[i]);
+	}
+	net_timer_init(&timer, on_judgement);
+	net_timer_arm(loop, &timer, now + CLOCK_SEC);
+	advance(now + SLOT);
+	for (i = 0; i < SOCKETS; i++)
+		assert_int_equal(write(fd[i][1], "x", 1), 1);
+	advance(now + 20 * CLOCK_SEC);
+	assert_int_equal(fired, 1);
+	for (i = 0; i < SOCKETS; i++) {
+		net_unwatch(watch[i]);
+		close(fd[i][0]);
+		close(fd[i][1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +252,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(rearms_itself_once_per_turn, setup, teardown),
 		cmocka_unit_test_setup_teardown(sleeps_with_far_timers, setup, teardown),
 		cmocka_unit_test_setup_teardown(again_does_not_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_pause_is_not_held_against_anybody, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
