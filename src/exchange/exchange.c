@@ -304,7 +304,7 @@ void xchg_on_stream(void *owner, struct h2_stream *st)
 		answer_refuse(x, f);
 		return;
 	}
-	st->body_expected = !x->feature->long_lived && !x->connect && !x->grpc;
+	st->body_expected = !x->feature->long_lived && !x->connect;
 	x->w->part->requests++;
 	x->hedge_due = hedge_moment(x);
 	net_timer_arm(x->w->loop, &x->timer, deadline_or(x, x->hedge_due ? x->hedge_due : x->started + attempt_patience(x)));
@@ -424,6 +424,15 @@ static bool pass_interims(struct xchg *x)
 	return true;
 }
 
+/* Anybody can call a request gRPC. Only a backend that answers so makes it a call whose
+ * client may be silent between two messages. */
+static void heard_grpc(struct xchg *x, bool spoken)
+{
+	x->down->body_expected &= !spoken;
+	if (x->via == x->w->snap)
+		dc_pool_spoke_grpc(x->w->pool, x->endpoint, spoken);
+}
+
 static void on_head(struct xchg *x, bool end)
 {
 	struct h2_head *h = x->up->head;
@@ -435,8 +444,8 @@ static void on_head(struct xchg *x, bool end)
 	x->fault = FAULT_NONE;
 	attempt_keep_nothing(x);
 	hedge_learn(x);
-	if (x->grpc && x->via == x->w->snap)
-		dc_pool_spoke_grpc(x->w->pool, x->endpoint, answer_is_grpc(x));
+	if (x->grpc)
+		heard_grpc(x, answer_is_grpc(x));
 	attempt_drop_other(x); /* before: what the answered one says stands */
 	attempt_over(x, FAULT_NONE);
 	x->down->tunnel = x->connect && x->status < 300;

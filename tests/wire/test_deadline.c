@@ -134,6 +134,50 @@ static void none_left(void **state)
 	proxy_end(&p);
 }
 
+/* An octet a second, for as long as the test wants. */
+static void trickle(struct proxy *p, struct seen *s, int seconds)
+{
+	for (; seconds && !(s->what & H2_CLOSED); seconds--) {
+		proxy_write(s->stream, 1, false);
+		proxy_pass_time(p, CLOCK_SEC);
+	}
+}
+
+/* A request that calls itself gRPC has to bring its body like others, until a backend answers
+ * as gRPC: then its client may be slow. */
+static void a_name_is_no_licence(void **state)
+{
+	struct h2_field f[10] = { wire_field(":method", "POST"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				  wire_field(":path", "/") };
+	char text[] = GRPC;
+	size_t n = wire_fields(f, 4, 10, text);
+	struct proxy p;
+	struct seen s;
+
+	begin(&p);
+	proxy_ask(&p, &s, f, n, false);
+	trickle(&p, &s, 60);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_non_null(strstr(s.head, "body-timeout"));
+	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_CLOSED);
+
+	p.w.count = 0;
+	proxy_ask(&p, &s, f, n, false);
+	trickle(&p, &s, 20);
+	respond(&p, 0, "content-type: text/plain\n", false);
+	trickle(&p, &s, 40);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.error_code, H2_ERR_CANCEL);
+
+	p.w.count = 0;
+	proxy_ask(&p, &s, f, n, false);
+	trickle(&p, &s, 20);
+	respond(&p, 0, "content-type: application/grpc\n", false);
+	trickle(&p, &s, 100);
+	assert_false(s.what & H2_CLOSED);
+	proxy_end(&p);
+}
+
 static void turned_away(void **state)
 {
 	static const struct {
@@ -234,7 +278,7 @@ static void long_lived_ends_are_spread(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(deadlines), cmocka_unit_test(what_is_left), cmocka_unit_test(none_left), cmocka_unit_test(turned_away),
+		cmocka_unit_test(deadlines), cmocka_unit_test(what_is_left), cmocka_unit_test(none_left), cmocka_unit_test(a_name_is_no_licence), cmocka_unit_test(turned_away),
 		cmocka_unit_test(long_lived_ends_are_spread),
 	};
 
