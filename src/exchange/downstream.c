@@ -63,7 +63,7 @@ static bool address_take(struct worker *w, uint64_t key)
 	uint32_t most = w->snap->conf->limits.connections_per_address;
 	struct addresses *a;
 
-	if (!key || !most)
+	if (!key)
 		return true;
 	HASH_FIND(hh, w->addresses, &key, sizeof(key), a);
 	if (!a) {
@@ -73,7 +73,7 @@ static bool address_take(struct worker *w, uint64_t key)
 		a->key = key;
 		HASH_ADD(hh, w->addresses, key, sizeof(key), a);
 	}
-	if (a->count >= most)
+	if (most && a->count >= most) /* counted also without a limit: a reload may bring one */
 		return false;
 	a->count++;
 	return true;
@@ -88,6 +88,16 @@ static void address_give(struct worker *w, uint64_t key)
 		return;
 	HASH_DEL(w->addresses, a);
 	free(a);
+}
+
+void downstream_judge(struct downstream *d)
+{
+	const struct snapshot *snap = d->w->snap;
+
+	if (d->judged == snap->conf->generation)
+		return;
+	d->judged = snap->conf->generation;
+	d->trusted = snapshot_trusts(snap, h2_session_peer(d->session));
 }
 
 static void start(struct worker *w, unsigned listener, int fd, const struct net_addr *peer)
@@ -110,7 +120,6 @@ static void start(struct worker *w, unsigned listener, int fd, const struct net_
 	d->address_key = key;
 	d->salt = worker_random(w);
 	d->tls = w->snap->tls[listener] != NULL;
-	d->trusted = snapshot_trusts(w->snap, peer);
 	if (key)
 		net_addr_print(peer, true, d->text, sizeof(d->text));
 	else
@@ -275,8 +284,11 @@ void downstream_accept(void *user, struct net_accepted a)
 
 /* Less is not worth closing a connection for. */
 #define MUCH (64 * 1024)
+/* Ten times what it takes to look at a connection, or a stream of one: however many there
+ * are, and however long memory stays scarce, looking costs a tenth of the time. */
+#define LOOK_NS 500
 
-/* One in a turn: what it held is free before the next look. Others' requests must not
+/* One at a time: what it held is free before the next look. Others' requests must not
  * fail for want of what a few keep in shut windows. */
 void downstream_shed(struct worker *w)
 {
@@ -284,8 +296,9 @@ void downstream_shed(struct worker *w)
 	size_t held, most = MUCH;
 	struct list *node;
 
-	if (!buf_scarce())
+	if (!buf_scarce() || clock_now() < w->shed_after)
 		return;
+	w->shed_after = clock_now() + (int64_t)(w->down.count + w->exchanges) * LOOK_NS;
 	for (node = w->down.sessions.next; node != &w->down.sessions; node = node->next) {
 		s = h2_session_from_node(node);
 		held = h2_session_held(s, xchg_held);

@@ -524,6 +524,7 @@ enum fault request_read(struct xchg *x)
 	enum fault f;
 
 	make_id(x);
+	downstream_judge(x->client);
 	/* A request that cannot be read is still accounted for: as one nobody named. */
 	x->feature = &x->snap->conf->feature[x->snap->conf->features - 1];
 	x->ask.feature = (uint8_t)(x->snap->conf->features - 1);

@@ -106,6 +106,7 @@ struct worker {
 	size_t waiting_count;
 	size_t most_clients;          /* limits.connections, or what the descriptors allow */
 	size_t evicted;               /* idle ones closed in this turn to make room */
+	int64_t shed_after;           /* when to look again for who holds the memory */
 	size_t own_descriptors;       /* open before the first client */
 	struct budget budget, hedges; /* of the node's retries; of hedges for lateness, which need both */
 	struct expectation expect[CONF_MAX_FEATURES]; /* of the configuration in force */
@@ -132,6 +133,7 @@ struct downstream {
 	struct worker *w;
 	struct h2_session *session;
 	uint64_t address_key;
+	uint64_t judged;  /* generation of the configuration by which it is trusted or not */
 	bool trusted, tls;
 	uint64_t covered; /* hash of the last host found covered by our certificate */
 	uint64_t salt;    /* random: spreads those nobody can tell apart */
@@ -142,10 +144,12 @@ bool downstream_init(struct worker *w);
 /* After every change of the configuration. */
 void downstream_limit(struct worker *w);
 void downstream_finish(struct worker *w);
-/* Every turn: while memory is scarce the client that holds the most of it goes. */
+/* Every turn: while memory is scarce the client that holds the most of it goes, one at a time. */
 void downstream_shed(struct worker *w);
 void downstream_accept(void *user, struct net_accepted a);
 void downstream_closed(void *owner, enum fault fault);
+/* Is it the gateway's, by the configuration in force? After a reload that may differ. */
+void downstream_judge(struct downstream *d);
 
 enum xchg_state {
 	XCHG_ROUTING,   /* the head is being looked at */

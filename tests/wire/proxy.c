@@ -139,6 +139,7 @@ void proxy_client(struct proxy *p)
 	p->client = calloc(1, sizeof(*p->client));
 	p->client->w = &p->worker;
 	memcpy(p->client->text, "unknown", 8);
+	p->client->judged = p->worker.snap->conf->generation;
 	p->client->session = h2_accept(&p->worker.down, fd[0], &peer, NULL, p->client);
 	p->w.up = h2_adopt(&p->w.client, fd[1], &p->w);
 	assert_true(p->client->session && p->w.up);

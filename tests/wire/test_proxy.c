@@ -246,6 +246,60 @@ static void mapped_addresses_are_many(void **state)
 	proxy_end(&p);
 }
 
+/* Who holds memory goes while it is scarce, but looking for him takes a part of the time only. */
+static void looking_for_hoarders_is_bounded(void **state)
+{
+	struct h2_field f[4] = { wire_field(":method", "POST"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/") };
+	struct seen s[2];
+	struct proxy p;
+	int i;
+
+	clock_fake(proxy_now, proxy_now);
+	proxy_start(&p, "", false);
+	p.w.silent = true;
+	for (i = 0; i < 2; i++) {
+		if (i)
+			proxy_client(&p);
+		proxy_ask(&p, &s[i], f, 4, false);
+		proxy_write(s[i].stream, 100000, false);
+		WIRE_UNTIL(&p.w, h2_session_held(p.client->session, xchg_held) >= 100000);
+	}
+	downstream_shed(&p.worker);
+	wire_turn(&p.w, 3);
+	assert_int_equal(p.worker.down.count, 2);
+	buf_memory_limit(buf_memory());
+	downstream_shed(&p.worker);
+	downstream_shed(&p.worker);
+	wire_turn(&p.w, 3);
+	assert_int_equal(p.worker.down.count, 1);
+	buf_memory_limit(buf_memory());
+	proxy_pass_time(&p, CLOCK_MS);
+	downstream_shed(&p.worker);
+	wire_turn(&p.w, 3);
+	assert_int_equal(p.worker.down.count, 0);
+	buf_memory_limit(0);
+	proxy_end(&p);
+}
+
+/* Who was the gateway when it connected is one as long as the configuration says so. */
+static void trust_follows_the_configuration(void **state)
+{
+	struct h2_field f[5] = { wire_field(":method", "GET"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/"), wire_field("x-forwarded-for", "192.0.2.1") };
+	struct proxy p;
+	char got[256];
+
+	proxy_start(&p, "", false);
+	p.client->trusted = true;
+	fields_reach_backend(&p, f, 5, H2_X_FORWARDED_FOR, got, sizeof(got));
+	assert_string_equal(got, "192.0.2.1, unknown|");
+	proxy_reload(&p, "");
+	fields_reach_backend(&p, f, 5, H2_X_FORWARDED_FOR, got, sizeof(got));
+	assert_string_equal(got, "unknown|");
+	proxy_end(&p);
+}
+
 /* The configuration changes under an exchange that has still to be tried again. */
 static void reload_between_attempts(void **state)
 {
@@ -336,7 +390,9 @@ int main(void)
 		cmocka_unit_test(get_passes), cmocka_unit_test(replay_is_whole), cmocka_unit_test(interim_outlives_its_attempt),
 		cmocka_unit_test(tunnel_closes_half), cmocka_unit_test(tunnel_taken_back), cmocka_unit_test(upload_does_not_wait), cmocka_unit_test(forwarded_for_is_kept_whole),
 		cmocka_unit_test(refused_head_has_no_body), cmocka_unit_test(mapped_addresses_are_many),
+		cmocka_unit_test(trust_follows_the_configuration),
 		cmocka_unit_test(reload_between_attempts), cmocka_unit_test(shared_state_is_what_all_would_get),
+		cmocka_unit_test(looking_for_hoarders_is_bounded), /* last: it stops the clock */
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
