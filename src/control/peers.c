@@ -219,7 +219,7 @@ bool peers_same_name(const struct peers *p, const char *node, int64_t now)
 
 struct dc_peers peers_count(const struct peers *p, const char *datacenter, int64_t now)
 {
-	struct dc_peers n = { 0, 0 };
+	struct dc_peers n = { 0 };
 	unsigned i, d;
 
 	for (i = 0; i < p->count; i++) {
@@ -242,7 +242,7 @@ struct dc_peers peers_quorum(const struct peers *p, const char *datacenter, int6
 	unsigned fresh = peers_fresh(p, now);
 
 	if (fresh < 2)
-		return (struct dc_peers){ 0, 0 };
+		return (struct dc_peers){ 0 };
 	if (2u * n.up <= fresh)
 		n.up = 0;
 	return n;
