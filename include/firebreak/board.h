@@ -84,6 +84,9 @@ struct board *board_create(unsigned workers);
 void board_destroy(struct board *b);
 unsigned board_workers(const struct board *b);
 struct board_worker *board_worker(struct board *b, unsigned index);
+/* By the worker itself, when its endpoints and datacenters get other numbers: what it counted by
+ * the old ones is cleared, and nobody believes its part until it sets `generation`. */
+void board_worker_renumber(struct board_worker *w);
 /* The control process' own metrics block. */
 struct tm_worker *board_control_tm(struct board *b);
 _Atomic int32_t *board_control_pid(struct board *b);

@@ -79,6 +79,14 @@ struct board_worker *board_worker(struct board *b, unsigned index)
 	return (struct board_worker *)((char *)b + WORKERS_OFFSET + index * WORKER_SIZE);
 }
 
+void board_worker_renumber(struct board_worker *w)
+{
+	atomic_store(&w->generation, 0);
+	memset(w->endpoint, 0, sizeof(w->endpoint));
+	memset(w->reached, 0, sizeof(w->reached));
+	memset(&w->load, 0, sizeof(w->load));
+}
+
 struct tm_worker *board_control_tm(struct board *b)
 {
 	return &b->control_tm;

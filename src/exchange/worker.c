@@ -93,7 +93,7 @@ static void replace_redis(struct worker *w, struct rds_client *rds)
  * is what they are laid out by, NULL when nobody knows any more. */
 static void lay_out(struct board_worker *part, const struct conf *from, const struct conf *to)
 {
-	part->generation = 0;
+	board_worker_renumber(part);
 	if (from)
 		tm_remap(&part->tm, from, to);
 	else
@@ -135,8 +135,6 @@ static bool put_in_force(struct worker *w, const struct board_live *live)
 	w->down.connect_protocol = w->snap->connect_protocol;
 	downstream_limit(w);
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
-	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
-	memset(w->part->reached, 0, sizeof(w->part->reached));
 	memset(w->expect, 0, sizeof(w->expect));
 	load_forget(w);
 	replace_redis(w, rds);

@@ -79,6 +79,26 @@ static void parts_do_not_overlap(void **state)
 	board_destroy(b);
 }
 
+/* A new configuration: nothing counted by the old one's numbers is left to be believed. */
+static void numbers_change_with_the_generation(void **state)
+{
+	struct board *b = board_create(1);
+	struct board_worker *w = board_worker(b, 0);
+
+	w->generation = 4;
+	w->endpoint[2].faults = 7;
+	w->reached[1] = 100;
+	w->load.in_flight[1] = 3;
+	w->fence[5][1].user = 9; /* by name: stays */
+	board_worker_renumber(w);
+	assert_int_equal(w->generation, 0);
+	assert_int_equal(w->endpoint[2].faults, 0);
+	assert_int_equal(w->reached[1], 0);
+	assert_int_equal(w->load.in_flight[1], 0);
+	assert_int_equal(w->fence[5][1].user, 9);
+	board_destroy(b);
+}
+
 static pid_t start_writer(struct board *b)
 {
 	struct board_live live;
@@ -167,6 +187,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_what_was_published_once),
 		cmocka_unit_test(parts_do_not_overlap),
+		cmocka_unit_test(numbers_change_with_the_generation),
 		cmocka_unit_test(a_killed_writer_leaves_a_whole_copy),
 		cmocka_unit_test(a_stopped_writer_costs_readers_nothing),
 	};
