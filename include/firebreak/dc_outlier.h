@@ -69,7 +69,7 @@ struct dc_member {
 	int64_t until;         /* no step back before */
 };
 
-#define DC_LOOKS 40 /* kept: ten seconds of them */
+#define DC_LOOKS 160 /* kept: forty seconds of them: who is hardly asked says little in ten */
 
 /* owned by: whoever declares it (the control process); plain data */
 struct dc_outliers {

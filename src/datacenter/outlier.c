@@ -391,7 +391,10 @@ static void judge(struct group *g, const struct dc_outliers *o, const struct con
 	}
 }
 
-/* Of who is on the way back: what came since the last verdict looks like more of the same. */
+#define RECENT 40 /* looks: ten seconds */
+
+/* Of who is on the way back: what came since the last verdict, if that is recent, looks like more of
+ * the same. */
 static void doubt(struct group *g, const struct dc_outliers *o, const struct conf *c, unsigned first,
 		  struct sum (*of)(const struct dc_outliers *, const struct conf *, unsigned, unsigned))
 {
@@ -400,6 +403,7 @@ static void doubt(struct group *g, const struct dc_outliers *o, const struct con
 
 	for (i = 0; i < g->n; i++) {
 		looks = g->member[i]->fresh < o->looks ? g->member[i]->fresh : o->looks;
+		looks = looks < RECENT ? looks : RECENT;
 		if (g->member[i]->share == DEGRADE_FULL || g->score[i] > 0)
 			continue;
 		for (k = 0; k < g->n; k++)
@@ -452,7 +456,7 @@ static double part_failing(const struct dc_outliers *o, const struct conf *c, un
 	struct sum s;
 	unsigned looks;
 
-	for (looks = 1; looks <= o->looks; looks++) {
+	for (looks = 1; looks <= o->looks; looks *= 2) {
 		s = of_datacenter(o, c, d, looks);
 		if (s.n >= REQUESTS)
 			return s.errors / s.n;

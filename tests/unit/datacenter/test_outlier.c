@@ -344,6 +344,25 @@ static void few_requests_prove_nothing(void **state)
 	assert_true(o.endpoint[3].share < FULL);
 }
 
+/* The choice of endpoint asks one that is slow, or fails, now and then only: found all the same. */
+static void the_hardly_asked_do_not_hide(void **state)
+{
+	static const struct how ill[] = { { 1, 0, CLOCK_SEC, 0 }, { 1, 600, 20 * CLOCK_MS, 0 } };
+	unsigned n, i;
+
+	for (i = 0; i < 2; i++) {
+		fleet(2, 4);
+		looks(20);
+		how[1] = ill[i];
+		for (n = 0; n < 160; n++) {
+			how[1].n = n % 8 == 0; /* every two seconds */
+			look();
+		}
+		assert_true(o.endpoint[1].share < FULL);
+		assert_int_equal(away(o.endpoint, 4) * FULL, FULL - o.endpoint[1].share);
+	}
+}
+
 /* It serves the feature that takes a hundred times as long, and the one whose database is
  * down: so would the others. */
 static void slow_features_are_no_slow_endpoints(void **state)
@@ -494,7 +513,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(all_alike), T(errors_cost_the_share), T(slowness_costs_the_share), T(half_of_a_datacenter), T(half_of_a_datacenter_hardly_asked), T(slow_return), T(no_return_while_it_goes_on),
 		T(a_whole_datacenter), T(most_of_a_datacenter), T(distance_is_no_illness), T(what_all_have_moves_nothing), T(panic_keeps_the_spread),
-		T(few_requests_prove_nothing), T(slow_features_are_no_slow_endpoints), T(the_bound), T(alone), T(anything_may_happen),
+		T(few_requests_prove_nothing), T(the_hardly_asked_do_not_hide), T(slow_features_are_no_slow_endpoints), T(the_bound), T(alone),
+		T(anything_may_happen),
 		T(a_common_factor_changes_nothing), T(nobody_believes_the_checks),
 	};
 
