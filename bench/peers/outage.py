@@ -62,7 +62,7 @@ def scenario(place, rate, seconds, seed):
         "name": "outage", "seed": seed, "duration": f"{seconds}s",
         "target": {"address": f"127.0.0.1:{place.tls}", "insecure": True, "datacenters": ["a", "b"]},
         # As many connections that no stream is waited for, as many users that few wait for their own last message.
-        "load": {"steps": [{"rate": rate}], "connections": 64, "users": 100 * rate, "timeout": "10s"},
+        "load": {"steps": [{"rate": rate}], "connections": 64, "users": 500 * rate, "timeout": "10s"},
         "features": [{"name": "send", "tier": "core", "does": "send", "share": 50},
                      {"name": "read", "tier": "core", "does": "recent", "share": 50}]})
 

@@ -121,10 +121,11 @@ static void on_open(void *owner)
 	on_room(c);
 }
 
-static void on_goaway(void *owner)
+static void on_goaway(void *owner, uint32_t error)
 {
 	struct connection *c = owner;
 
+	(void)error;
 	if (c->leaving)
 		return;
 	leave(c);

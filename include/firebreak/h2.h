@@ -147,9 +147,9 @@ struct h2_owner {
 	void (*on_open)(void *owner);
 	/* A PING of ours came back after rtt ns. May be NULL. */
 	void (*on_pong)(void *owner, int64_t rtt);
-	/* The peer sends GOAWAY: no new streams; the open ones up to its last id go on.
-	 * May be NULL. */
-	void (*on_goaway)(void *owner);
+	/* The peer sends GOAWAY with this error code (RFC 9113, 7): no new streams; the open
+	 * ones up to its last id go on. May be NULL. */
+	void (*on_goaway)(void *owner, uint32_t error);
 	/* Capacity for new streams may have changed (a stream ended, SETTINGS came). May be NULL. */
 	void (*on_room)(void *owner);
 	/* The session is gone; all its streams have had H2_CLOSED. */

@@ -65,7 +65,7 @@ struct net_reap {
 };
 void net_reap(struct net_loop *loop, struct net_reap *item);
 
-/* ---- timers: a hashed wheel of 8 ms slots; arming and disarming are two pointer
+/* ---- timers: a hashed wheel of 2 ms slots; arming and disarming are two pointer
  * writes, no system call. A timer fires in the turn after its deadline, never
  * early, at most ~2 slots late. ---- */
 struct net_timer {

@@ -232,6 +232,7 @@ static void resolve(struct endpoint *ep, int64_t now)
  * close the connection with all its calls at the next ("too_many_pings"; gRFC A8): the first
  * is for the moment an answer is late, the second for a while after it. */
 #define CALM_PINGS 2
+#define CALM_FOR   (600 * CLOCK_SEC) /* after a complaint: it may have been over something else */
 
 void link_ping(struct link *l)
 {
@@ -274,6 +275,7 @@ static void on_pong(void *owner, int64_t rtt)
 	l->proven = true;
 	l->doubted = false;
 	l->ticks = 0;
+	l->ep->slow_pong = rtt > l->ep->slow_pong ? rtt : l->ep->slow_pong - l->ep->slow_pong / 16;
 	if (l->patience < 8)
 		l->patience++;
 	if (l->ep->proving && l->pinged >= l->ep->failed_at)
@@ -282,9 +284,15 @@ static void on_pong(void *owner, int64_t rtt)
 		link_ping(l); /* the first round trip also had a handshake, or a peer asleep, in it */
 }
 
-static void on_goaway(void *owner)
+static void on_goaway(void *owner, uint32_t error)
 {
-	((struct link *)owner)->leaving = true;
+	struct link *l = owner;
+
+	l->leaving = true;
+	if (error == H2_ERR_ENHANCE_YOUR_CALM) { /* perhaps over our PINGs */
+		l->ep->calm = true;
+		l->ep->calm_until = clock_now() + CALM_FOR;
+	}
 }
 
 static void on_room(void *owner)

@@ -327,7 +327,7 @@ void dc_pool_spoke_grpc(struct dc_pool *p, int endpoint, bool grpc)
 	if (!ep)
 		return;
 	ep->grpc |= grpc;
-	ep->calm = ep->grpc;
+	ep->calm = ep->grpc || clock_now() < ep->calm_until;
 }
 
 int dc_pool_where(struct dc_pool *p, const struct dc_want *want)

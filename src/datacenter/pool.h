@@ -55,7 +55,9 @@ struct endpoint {
 	int64_t failed_at;       /* a PING sent later can prove it good again */
 	int64_t connect_at;      /* not before: pause after a failure, pace of spares */
 	int64_t backoff;
-	bool calm;               /* perhaps a gRPC server, which counts PINGs */
+	int64_t slow_pong;       /* what its slowest answer to a PING lately took */
+	int64_t calm_until;      /* it said that it had enough (ENHANCE_YOUR_CALM) */
+	bool calm;               /* perhaps a gRPC server, or another that counts PINGs */
 	bool grpc;               /* it is one */
 	bool proving;            /* it failed: avoided until a PING is answered */
 };

@@ -15,9 +15,9 @@
  */
 #include "pool.h"
 
-#define TICK_BUSY  CLOCK_MS         /* the wheel's next slot: about every 8 ms */
+#define TICK_BUSY  CLOCK_MS         /* the wheel's next slot: about every 2 ms */
 #define TICK_QUIET (100 * CLOCK_MS)
-#define DOUBT      (15 * CLOCK_MS)
+#define DOUBT      (5 * CLOCK_MS)
 #define DOUBTED    (50 * CLOCK_MS)  /* not asked for so long; each check in doubt begins it anew */
 #define TICKS      3 /* checks that must have seen the PING pending: we may have been the one that slept */
 
@@ -50,10 +50,10 @@ static int64_t timeout(const struct link *l)
 	return larger(r->ping_timeout_ms * CLOCK_MS, smaller(4 * h2_session_rtt(l->h2), r->connect_timeout_ms * CLOCK_MS));
 }
 
-/* By its own standards: many round trips. */
+/* By its own standards: much slower than it was lately at its slowest. */
 static int64_t overdue(const struct link *l)
 {
-	return smaller(l->proven ? larger(DOUBT, 8 * h2_session_rtt(l->h2)) : INT64_MAX, timeout(l) / 2);
+	return smaller(l->proven ? larger(DOUBT, 2 * l->ep->slow_pong) : INT64_MAX, timeout(l) / 2);
 }
 
 static void silent(struct link *l)
@@ -99,8 +99,10 @@ static void doubt(struct link *l, int64_t now)
 			if (p->endpoint[i])
 				ask_all(p->endpoint[i], now);
 	}
-	if (news)
+	if (news) {
+		tm_add(&p->part->tm, TM_DOUBTS, 1);
 		h2_tell(l->h2, H2_DOUBTED);
+	}
 }
 
 /* Bytes come, but they let nothing through: a header block that never ends, or a peer that

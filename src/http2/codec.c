@@ -299,7 +299,7 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 	case NGHTTP2_GOAWAY:
 		s->goaway_received = true;
 		if (s->ctx->owner.on_goaway)
-			s->ctx->owner.on_goaway(s->owner);
+			s->ctx->owner.on_goaway(s->owner, frame->goaway.error_code);
 		return 0;
 	case NGHTTP2_SETTINGS:
 		if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) {

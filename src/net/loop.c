@@ -12,7 +12,7 @@
  * libevent's own timers are used for one thing only: to end the wait. That alarm is
  * set again only when it has to go off earlier than it would, so a request costs no
  * timer work. The base is not "precise": that would cost a timerfd_settime per turn,
- * and the wheel's slots are 8 ms.
+ * and the wheel's slots are 2 ms.
  */
 #include "net_private.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A hierarchical timing wheel (Varghese and Lauck, 1987): six levels of 64 slots,
- * the lowest of 8 ms, each next one 64 times coarser. A timer lies on the level of
+ * the lowest of 2 ms, each next one 64 times coarser. A timer lies on the level of
  * the highest digit (base 64) in which its tick differs from now, and moves down
  * when the wheel reaches that slot; so arming is a shift and two pointers, and a
  * process with only far timers wakes seldom: one bit per slot tells where to look.
@@ -10,7 +10,7 @@
  */
 #include "net_private.h"
 
-#define SLOT_NS (8 * CLOCK_MS)
+#define SLOT_NS (2 * CLOCK_MS)
 #define FAR     ((int64_t)1 << 34) /* ticks; about four years */
 #define BITS    6
 

@@ -146,7 +146,7 @@ static void client_closed(void *owner, enum fault f)
 }
 
 static void on_pong(void *owner, int64_t rtt) { current->pongs++; }
-static void on_goaway(void *owner) { current->goaways++; }
+static void on_goaway(void *owner, uint32_t error) { (void)error; current->goaways++; }
 
 static void hook(void *arg)
 {

@@ -447,6 +447,38 @@ static void wedged_link_is_left(void **state)
 	assert_int_equal(c.status, 200);
 }
 
+/* Falls silent for so long after a PING has been sent; says how many doubts that made. */
+static uint64_t pauses(int64_t ns)
+{
+	uint64_t sent = part.tm.scalar[TM_PINGS_SENT], doubts = part.tm.scalar[TM_DOUBTS];
+	struct ask a;
+
+	peer[0].mode = PEER_HOLD;
+	peer[0].holding = 0;
+	assert_int_equal(ask(&a, 1), FAULT_NONE); /* who has a new request is asked sooner */
+	WAIT_FOR(peer[0].holding == 1);
+	peer_freeze(&peer[0]);
+	WAIT_FOR(part.tm.scalar[TM_PINGS_SENT] > sent);
+	test_turns(ns);
+	doubts = part.tm.scalar[TM_DOUBTS] - doubts;
+	peer_thaw(&peer[0]);
+	peer_answer_held(&peer[0]);
+	WAIT_FOR(a.done);
+	return doubts;
+}
+
+static void doubted_by_its_own_standards(void **state)
+{
+	begin(1);
+	w.conf.retry.ping_timeout_ms = 4000;
+	start();
+	one_answered(1, 0);
+	assert_int_equal(pauses(200 * CLOCK_MS), 1);
+	assert_int_equal(pauses(20 * CLOCK_MS), 0);
+	test_turns(100 * CLOCK_MS);
+	assert_int_equal(pauses(1500 * CLOCK_MS), 1);
+}
+
 static void silent_when_idle(void **state)
 {
 	begin(1);
@@ -485,6 +517,26 @@ static void a_client_alone_saves_no_pings(void **state)
 	dc_pool_spoke_grpc(pool, -1, true);
 	peer_freeze(&peer[0]);
 	WAIT_FOR(part.endpoint[0].silences == 1);
+}
+
+/* Servers that count PINGs say so: fewer from then on, whatever they answer. */
+static void enough_is_enough(void **state)
+{
+	uint64_t sent;
+	int i;
+
+	begin(1);
+	start();
+	one_answered(1, 0);
+	for (i = 0; i < PEER_SESSIONS; i++)
+		if (peer[0].session[i].h2)
+			h2_close(peer[0].session[i].h2, FAULT_FLOOD_PINGS);
+	WAIT_FOR(!peer_sessions(&peer[0]));
+	one_answered(1, 0);
+	dc_pool_spoke_grpc(pool, 0, false);
+	sent = part.tm.scalar[TM_PINGS_SENT];
+	test_turns(10 * w.conf.retry.ping_idle_ms * CLOCK_MS);
+	assert_in_range(part.tm.scalar[TM_PINGS_SENT], sent, sent + 2);
 }
 
 static void goaway_is_invisible(void **state)
@@ -759,7 +811,7 @@ int main(void)
 		T(answers), T(multiplexes), T(spares_are_warm), T(refused_goes_elsewhere), T(killed_in_flight),
 		T(fails_over_at_once), T(silent_from_the_start), T(silent_under_load), T(slow_is_not_silent), T(wedged_link_is_left),
 		T(silence_spares_what_has_begun), T(silence_ends_what_has_begun_in_time),
-		T(silent_when_idle), T(a_client_alone_saves_no_pings), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
+		T(doubted_by_its_own_standards), T(silent_when_idle), T(a_client_alone_saves_no_pings), T(enough_is_enough), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
 		T(nonsense_is_a_fault), T(board_decides), T(control_is_believed), T(reconfigured), T(names_resolve),
 		T(extended_connect), T(drains), T(destroyed_in_flight),
 	};

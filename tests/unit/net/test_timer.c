@@ -9,7 +9,7 @@
 #include "firebreak/clock.h"
 #include "../../../src/net/net_private.h"
 
-#define SLOT (8 * CLOCK_MS)
+#define SLOT (2 * CLOCK_MS)
 #define START (INT64_C(1234567) * CLOCK_SEC + 12345)
 
 static struct net_loop *loop;
