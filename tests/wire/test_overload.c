@@ -108,6 +108,7 @@ static void lesser_tiers_first(void **state)
 	forwarded(&p, &s[0], "/standard/a", 1);
 	p.worker.others[0] = p.worker.others[1] = 16;
 	refused(&p, &no, "/standard/a", 1);
+	p.worker.others[0] = p.worker.others[1] = 30; /* beyond their limit: nothing to core */
 	forwarded(&p, &s[1], "/core/a", 2);
 	p.worker.others[0] = p.worker.others[1] = 40;
 	refused(&p, &no, "/core/a", 2);
@@ -255,6 +256,80 @@ static void a_dead_worker_has_nothing_under_way(void **state)
 	proxy_end(&p);
 }
 
+/* gRPC's word for it is the status UNAVAILABLE in a head that is the end as well. */
+static void grpc_says_it_in_its_head(void **state)
+{
+	static const struct {
+		const char *status;
+		uint64_t rejects;
+	} cases[] = { { "14", 1 }, { "8", 0 }, { "13", 0 }, { "0", 0 } };
+	struct h2_field f[3] = { proxy_ok[0], wire_field("content-type", "application/grpc"), wire_field("grpc-status", "") };
+	struct proxy p;
+	struct seen s;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		begin(&p);
+		f[2] = wire_field("grpc-status", cases[i].status);
+		ask(&p, &s, "/test.Core/Say", "application/grpc");
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		h2_respond(p.w.served[0].stream, f, 3, true);
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(answers(&p, 0)->rejects, cases[i].rejects);
+		assert_int_equal(answers(&p, 0)->answers, !cases[i].rejects);
+		proxy_end(&p);
+	}
+}
+
+/* What the other workers have under way counts, of those with the same configuration. */
+static void all_workers_share_the_room(void **state)
+{
+	struct proxy p;
+	struct board *own, *three = board_create(3);
+	unsigned i;
+
+	begin(&p);
+	own = p.worker.board;
+	p.worker.board = three;
+	p.worker.index = 1;
+	for (i = 0; i < 3; i++) {
+		board_worker(three, i)->generation = i < 2 ? p.worker.snap->conf->generation : 99;
+		board_worker(three, i)->load.in_flight[0] = 1 + i;
+		board_worker(three, i)->pid = 100;
+	}
+	board_worker(three, 0)->load.in_flight[1] = 5;
+	limit(&p, 0, 0, 7);
+	load_turn(&p.worker);
+	assert_int_equal(p.worker.others[0], 1);
+	assert_int_equal(p.worker.others[1], 0); /* not limited: nobody asks */
+	board_worker(three, 2)->generation = p.worker.snap->conf->generation;
+	load_turn(&p.worker);
+	assert_int_equal(p.worker.others[0], 1 + 3);
+	limit(&p, 0, 0, 0);
+	load_turn(&p.worker);
+	assert_int_equal(p.worker.others[0], 0);
+	p.worker.board = own;
+	p.worker.index = 0;
+	board_destroy(three);
+	proxy_end(&p);
+}
+
+/* However often it is tried, a request is asked for once. */
+static void a_retry_is_no_other_request(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p);
+	forwarded(&p, &s, "/core/a", 1);
+	h2_reset(p.w.served[0].stream, H2_ERR_REFUSED_STREAM, FAULT_SHUTTING_DOWN);
+	WIRE_UNTIL(&p.w, p.w.count == 2);
+	answered(&p, &s, 1);
+	assert_int_equal(p.worker.part->load.asked[0], 1);
+	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+	proxy_end(&p);
+}
+
 /* A reload numbers datacenters anew: what was under way is not taken from another's count. */
 static void a_reload_in_between(void **state)
 {
@@ -277,6 +352,8 @@ int main(void)
 		cmocka_unit_test(outside_the_share),	   cmocka_unit_test(no_retry_into_a_full_one),
 		cmocka_unit_test(what_is_counted),	   cmocka_unit_test(a_reload_in_between),
 		cmocka_unit_test(a_dead_worker_has_nothing_under_way),
+		cmocka_unit_test(grpc_says_it_in_its_head), cmocka_unit_test(all_workers_share_the_room),
+		cmocka_unit_test(a_retry_is_no_other_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

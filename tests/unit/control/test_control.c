@@ -529,6 +529,7 @@ static void an_outlier_loses_its_share(void **state)
 		requests(i, 20, 0);
 	pass(20);
 	assert_int_equal(published().dc.spread, DC_SPREAD_EVEN);
+	assert_in_range(ctl_outliers(ctl)->looks, 6, 8); /* a few a second, not one a tick */
 	requests(1, 0, 20);
 	pass(4);
 	assert_true(away(1) >= 8000);
