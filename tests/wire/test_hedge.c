@@ -298,6 +298,79 @@ static void lateness_is_bounded(void **state)
 	}
 }
 
+static void learnt(struct expectation *e, int n, int64_t took)
+{
+	while (n--)
+		expectation_learn(e, took);
+}
+
+/* Late is what is well beyond the usual and its spread; not before that is known, not what a busy
+ * machine does to anybody, not for who is used to waiting. */
+static void what_is_late(void **state)
+{
+	struct expectation e = { 0 };
+	int i;
+
+	learnt(&e, 31, 100 * CLOCK_MS);
+	assert_int_equal(expectation_late(&e), 0);
+	learnt(&e, 100, 100 * CLOCK_MS);
+	assert_in_range(expectation_late(&e), 101 * CLOCK_MS, 110 * CLOCK_MS);
+	learnt(&e, 200, 300 * CLOCK_MS); /* it has become slow: so be it */
+	assert_in_range(expectation_late(&e), 301 * CLOCK_MS, 330 * CLOCK_MS);
+	for (i = 0; i < 200; i++)
+		expectation_learn(&e, (i % 2 ? 50 : 150) * CLOCK_MS);
+	assert_in_range(expectation_late(&e), 220 * CLOCK_MS, 280 * CLOCK_MS);
+	learnt(&e, 400, CLOCK_MS);
+	assert_int_equal(expectation_late(&e), 25 * CLOCK_MS);
+	learnt(&e, 400, 3 * CLOCK_SEC);
+	assert_int_equal(expectation_late(&e), 0);
+}
+
+static uint32_t in_flight(struct proxy *p, unsigned d)
+{
+	return atomic_load(&p->worker.part->load.in_flight[d]);
+}
+
+/* The other one is in another datacenter while one is there: whatever ails the first may ail its
+ * neighbours. Whichever is home, of two endpoints or of one. */
+static void another_datacenter_first(void **state)
+{
+	char first[128], bearer[32];
+	struct h2_field f[5] = { wire_field(":method", "GET"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				 wire_field(":path", "/"), { 0 } };
+	unsigned homes = 0;
+	struct proxy p;
+	struct seen s;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		clock_fake(proxy_now, proxy_now);
+		proxy_start_apart(&p, FEATURE);
+		snprintf(first, sizeof(first), "\"unix:/tmp/.%s\", ", p.path + 4); /* the same one by another name */
+		p.first = first;
+		proxy_reload(&p, FEATURE);
+		load_forget(&p.worker);
+		p.w.silent = true;
+		p.worker.budget = (struct budget){ .tokens = 100, .at = proxy_now };
+		snprintf(bearer, sizeof(bearer), "Bearer %d", i);
+		f[4] = wire_field("authorization", bearer);
+		proxy_ask(&p, &s, f, 5, true);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		homes |= in_flight(&p, 0) ? 1 : 2;
+		tell(&p, H2_DOUBTED);
+		WIRE_UNTIL(&p.w, p.w.count == 2);
+		assert_int_equal(in_flight(&p, 0), 1);
+		assert_int_equal(in_flight(&p, 1), 1);
+		tell(&p, H2_DOUBTED);
+		assert_int_equal(p.w.count, 2); /* two are enough, though there is a third to ask */
+		answered(&p, &s, 1);
+		WIRE_UNTIL(&p.w, !p.worker.exchanges);
+		assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+		proxy_end(&p);
+	}
+	assert_int_equal(homes, 3);
+}
+
 /* Who has just written reads where he wrote, however long that takes: late is not lost. */
 static void a_reader_waits_for_what_he_wrote(void **state)
 {
@@ -369,6 +442,7 @@ int main(void)
 		cmocka_unit_test(a_body_is_sent_whole), cmocka_unit_test(reload_in_between), cmocka_unit_test(lateness),
 		cmocka_unit_test(lateness_is_bounded), cmocka_unit_test(a_reader_waits_for_what_he_wrote),
 		cmocka_unit_test(nobody_pushes_out_a_chosen_users_fence),
+		cmocka_unit_test(what_is_late), cmocka_unit_test(another_datacenter_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@ struct ask {
 	int endpoint, status;
 	enum fault fault;
 	bool done;
+	unsigned doubted; /* so often was it told that its link may be silent */
 	int64_t began, ended;
 };
 
@@ -25,6 +26,7 @@ static void on_ready(struct h2_stream *st, uint32_t what)
 
 	if (what & H2_HEAD)
 		a->status = st->head->status;
+	a->doubted += !!(what & H2_DOUBTED);
 	if ((what & H2_SILENT) && !a->status && !(what & H2_CLOSED))
 		h2_reset(st, H2_ERR_CANCEL, FAULT_UPSTREAM_SILENT); /* it can go elsewhere */
 	if (!(what & H2_CLOSED))
@@ -321,6 +323,7 @@ static void silent_under_load(void **state)
 	for (i = 0; i < 10; i++) {
 		assert_true(a[i].done);
 		assert_int_equal(a[i].fault, FAULT_UPSTREAM_SILENT);
+		assert_int_equal(a[i].doubted, 1); /* in time to be asked elsewhere as well */
 		/* 60 ms until PING (a new link's second one may be under way already), 80 for
 		 * its answer, two checks, and a busy machine */
 		assert_in_range((a[i].ended - a[i].began) / CLOCK_MS, 60, 400);
