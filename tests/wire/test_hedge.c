@@ -121,9 +121,13 @@ static void the_first_answer_wins(void **state)
 	for (by = 0; by < 2; by++) {
 		begin_two(&p, &s);
 		won = count(&p, TM_HEDGES_WON);
-		answered(&p, &s, by);
-		WIRE_UNTIL(&p.w, p.w.served[!by].what & H2_CLOSED);
+		h2_respond(p.w.served[by].stream, proxy_ok, 1, false);
+		WIRE_UNTIL(&p.w, p.w.served[!by].what & H2_CLOSED); /* at the head, not the end */
 		assert_int_equal(p.w.served[!by].error_code, H2_ERR_CANCEL);
+		assert_false(s.what & H2_END);
+		proxy_write(p.w.served[by].stream, 100, true);
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_true(s.status == 200 && s.body == 100);
 		assert_int_equal(count(&p, TM_HEDGES_WON) - won, by);
 		assert_true(!strstr(s.head, "upstream-late") == !by);
 		WIRE_UNTIL(&p.w, !p.worker.exchanges);
