@@ -219,8 +219,8 @@ void check_on_ready(struct h2_stream *st, uint32_t what)
 		h2_consume(st, st->in.len);
 		buf_clear(&st->in);
 	}
-	if (k && !grpc && (what & H2_HEAD))
-		verdict(k, http_answer(st->head->status));
+	if (k && !grpc && (what & H2_HEAD)) /* of one that is too large a part is missing */
+		verdict(k, st->fault == FAULT_UPSTREAM_BAD_RESPONSE ? st->fault : http_answer(st->head->status));
 	if (grpc && (what & H2_END))
 		verdict(k, grpc_health_answer(st->head->status, grpc_status(st), k->answer, k->body));
 	if (what & H2_CLOSED) {

@@ -162,6 +162,26 @@ static void nonsense_fails(void **state)
 	WAIT_FOR(state_of(0) == DC_DOWN);
 }
 
+/* A good status in a head that nobody would be given: requests to it fail. */
+static void a_head_too_large_fails(void **state)
+{
+	struct h2_field f[200];
+	unsigned i;
+
+	f[0] = h2_field(H2_STATUS, "200", 3);
+	for (i = 1; i < 200; i++)
+		f[i] = h2_field(H2_AGE, "1", 1);
+	peer[0].mode = PEER_HOLD;
+	start();
+	for (i = 0; i < w.dc[0].fall && state_of(0) != DC_DOWN; i++) {
+		WAIT_FOR(peer[0].holding);
+		assert_true(h2_respond(peer[0].held[0], f, 200, true));
+		WAIT_FOR(!peer[0].holding);
+	}
+	WAIT_FOR(state_of(0) == DC_DOWN);
+	assert_int_equal(why(0), FAULT_UPSTREAM_BAD_RESPONSE);
+}
+
 static void sent_away(void **state)
 {
 	unsigned i;
@@ -364,7 +384,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(checks_go_on), T(killed_and_back), T(error_status_fails), T(silence_is_found_early), T(slow_check_times_out),
-		T(nonsense_fails), T(sent_away), T(never_resolves), T(faults_bring_a_check), T(answers_lift_suspicion),
+		T(nonsense_fails), T(a_head_too_large_fails), T(sent_away), T(never_resolves), T(faults_bring_a_check), T(answers_lift_suspicion),
 		T(late_checks_under_load_do_not_count), T(failing_checks_count_under_traffic), T(traffic_is_added_up),
 		T(foreign_evidence_is_not_heard), T(replaced_while_checking),
 	};
