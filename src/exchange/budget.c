@@ -15,7 +15,7 @@ void budget_look(struct budget *b, unsigned percent, unsigned minimum, uint64_t 
 	double seconds = (double)(now - b->at) / CLOCK_SEC, earned = percent / 100.0 * (double)(requests - b->requests);
 
 	if (!b->at) {
-		b->tokens = WINDOW * minimum;
+		b->tokens = b->full = WINDOW * minimum;
 	} else {
 		if (seconds > WINDOW) {
 			earned *= WINDOW / seconds;
@@ -24,6 +24,7 @@ void budget_look(struct budget *b, unsigned percent, unsigned minimum, uint64_t 
 		if (b->tokens > 0) /* a debt does not fade */
 			b->tokens *= 1 - seconds / WINDOW;
 		b->tokens += seconds * minimum + earned - (double)(retries - b->retries);
+		b->full += seconds * minimum + earned - b->full * seconds / WINDOW;
 	}
 	b->at = now;
 	b->requests = requests;
@@ -37,4 +38,9 @@ bool budget_take(struct budget *b)
 	b->tokens -= 1;
 	b->retries++;
 	return true;
+}
+
+bool budget_spare(const struct budget *b)
+{
+	return b->tokens >= 1 + b->full / 8;
 }

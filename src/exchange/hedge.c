@@ -101,7 +101,7 @@ static bool can_hedge(const struct xchg *x)
 
 static bool afford(struct xchg *x, bool late)
 {
-	return (!late || budget_take(&x->w->hedges)) && worker_retry(x->w);
+	return (!late || budget_take(&x->w->hedges)) && worker_retry(x->w, false);
 }
 
 void hedge_start(struct xchg *x, bool late)

@@ -53,11 +53,11 @@ static void look_at_budget(struct worker *w)
 	budget_look(&w->budget, r->budget_percent, r->budget_minimum, requests, retries, clock_now());
 }
 
-bool worker_retry(struct worker *w)
+bool worker_retry(struct worker *w, bool provoked)
 {
 	if (w->budget.at != clock_now())
 		look_at_budget(w);
-	if (!budget_take(&w->budget)) {
+	if ((provoked && !budget_spare(&w->budget)) || !budget_take(&w->budget)) {
 		tm_add(&w->part->tm, TM_RETRY_BUDGET_EMPTY, 1);
 		return false;
 	}

@@ -60,7 +60,7 @@ void snapshot_default_live(const struct snapshot *s, struct board_live *live);
 /* Tokens grow with traffic and fade over about ten seconds. Several hands may take from
  * one budget, each looking at the same totals; what two took of the last token is owed. */
 struct budget {
-	double tokens;
+	double tokens, full; /* full: what there were, had nobody taken any */
 	int64_t at;
 	uint64_t requests, retries; /* the totals when last looked at */
 };
@@ -69,6 +69,9 @@ struct budget {
 void budget_look(struct budget *b, unsigned percent, unsigned minimum, uint64_t requests, uint64_t retries, int64_t now);
 /* One retry; it has to be in the totals of the next look. */
 bool budget_take(struct budget *b);
+/* Is there enough for retries that a client can provoke, by asking for what always fails?
+ * An eighth is kept for requests whose connection or endpoint is lost. */
+bool budget_spare(const struct budget *b);
 
 /* How long a feature's heads take: smoothed time and deviation (RFC 6298 2), ns. */
 struct expectation {
@@ -123,8 +126,9 @@ struct worker {
 };
 
 uint64_t worker_random(struct worker *w);
-/* Takes a retry from the node's budget, or counts that there was none. */
-bool worker_retry(struct worker *w);
+/* Takes a retry from the node's budget, or counts that there was none. `provoked`: an answer
+ * is the reason, which a client can bring about; some are kept for other reasons. */
+bool worker_retry(struct worker *w, bool provoked);
 /* What the turn gathered leaves, on both sides. */
 void worker_pump(struct worker *w);
 

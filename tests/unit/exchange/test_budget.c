@@ -107,10 +107,29 @@ static void savings_fade(void **state)
 	assert_in_range(take_all(&b, t + 3600 * CLOCK_SEC), 30, 40);
 }
 
+/* Who asks all the time for what always fails leaves an eighth of two thousand for losses. */
+static void provoked_ones_leave_some(void **state)
+{
+	struct budget b = { 0 };
+	int64_t t = CLOCK_SEC;
+	unsigned before = 0, n, i;
+
+	look(&b, t);
+	for (i = 1; i <= 600; i++) {
+		requests += 100;
+		look(&b, t + i * CLOCK_SEC / 10);
+		for (n = 0; n < 100 && budget_spare(&b); n++)
+			assert_true(take(&b));
+		before += n;
+	}
+	assert_in_range(before, 9000, 12000);
+	assert_in_range(take_all(&b, t + i * CLOCK_SEC / 10), 200, 300);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(the_minimum_is_for_quiet_services), cmocka_unit_test(a_share_of_the_traffic),
-					    cmocka_unit_test(what_two_took_at_once_is_owed), cmocka_unit_test(savings_fade) };
+					    cmocka_unit_test(what_two_took_at_once_is_owed), cmocka_unit_test(savings_fade), cmocka_unit_test(provoked_ones_leave_some) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
