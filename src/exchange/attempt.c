@@ -60,6 +60,7 @@ static bool send_replay(struct xchg *x)
 
 void attempt_finish(struct xchg *x)
 {
+	load_begin(x);
 	if (!finish_alike(x->up, x->down))
 		h2_reset(x->up, H2_ERR_CANCEL, FAULT_NO_MEMORY);
 }
@@ -109,7 +110,9 @@ enum fault attempt_start(struct xchg *x)
 	x->attempting = true;
 	x->attempt_number = x->ask.attempts;
 	x->attempts_open++;
-	load_begin(x);
+	x->counted = false;
+	if (whole)
+		load_begin(x);
 	x->attempt_at = clock_now();
 	x->head_at = 0;
 	x->interims = 0;
@@ -263,13 +266,14 @@ void attempt_abandon(struct xchg *x, enum fault fault)
 
 void attempt_swap(struct xchg *x)
 {
-	struct attempt a = { x->up, x->attempt_at, x->endpoint, x->attempt_number, x->attempting };
+	struct attempt a = { x->up, x->attempt_at, x->endpoint, x->attempt_number, x->attempting, x->counted };
 
 	x->up = x->other.up;
 	x->attempt_at = x->other.at;
 	x->endpoint = x->other.endpoint;
 	x->attempt_number = x->other.number;
 	x->attempting = x->other.owed;
+	x->counted = x->other.counted;
 	x->other = a;
 }
 

@@ -5,8 +5,8 @@
  * control; how many are under way is read from all workers once per turn), and the
  * counts those limits are made from.
  *
- * Under way is an attempt from being sent to its head: what comes after is paced by the
- * client. Event streams and tunnels are let in by the same rule but not counted, since
+ * Under way is an attempt from the last octet of its request to its head: what comes before
+ * and after is paced by the client, who could fill a limit with a few slow uploads. Event streams and tunnels are let in by the same rule but not counted, since
  * they stay for hours and ask for little.
  */
 #include <string.h>
@@ -122,8 +122,10 @@ void load_decided(struct xchg *x)
 
 void load_begin(struct xchg *x)
 {
-	if (counted(x))
-		in_flight_add(x, 1);
+	if (!counted(x) || !x->attempting || x->counted || x->via != x->w->snap)
+		return;
+	x->counted = true;
+	in_flight_add(x, 1);
 }
 
 /* The datacenter says itself that it is overloaded. A gRPC backend says so in a head that
@@ -150,7 +152,9 @@ void load_over(struct xchg *x, enum fault fault)
 
 	if (!counted(x))
 		return;
-	in_flight_add(x, (uint32_t)-1);
+	if (x->counted)
+		in_flight_add(x, (uint32_t)-1);
+	x->counted = false;
 	a = &x->w->part->load.of[datacenter_of(x)][xchg_feature(x)];
 	if (fault == FAULT_UPSTREAM_REFUSED || (x->head_at && rejected(x))) {
 		a->rejects++;

@@ -171,6 +171,7 @@ struct attempt {
 	int endpoint;
 	uint8_t number; /* 1: the first */
 	bool owed;      /* dc_pool_result is */
+	bool counted;   /* as under way */
 };
 
 /* owned by: the worker, reached through the user pointers of its streams
@@ -204,6 +205,7 @@ struct xchg {
 	/* the attempts */
 	struct dc_want want;
 	bool attempting;        /* dc_pool_result is owed */
+	bool counted;           /* as under way, by load_begin */
 	uint8_t attempt_number; /* of the current one */
 	struct attempt other;   /* asked beside the current one: whichever answers first is it */
 	int64_t deadline;       /* the client's, 0: none */
@@ -306,7 +308,7 @@ bool load_limited(const struct worker *w);
 uint64_t load_full(const struct xchg *x);
 /* A decision was made: counts demand, and what overload keeps out. */
 void load_decided(struct xchg *x);
-/* An attempt was sent to x->endpoint; it is over (once, as attempt_over). */
+/* An attempt at x->endpoint has been sent the whole request; it is over (once, as attempt_over). */
 void load_begin(struct xchg *x);
 void load_over(struct xchg *x, enum fault fault);
 

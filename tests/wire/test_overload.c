@@ -235,6 +235,51 @@ static void what_is_counted(void **state)
 	proxy_end(&p);
 }
 
+static void upload(struct proxy *p, struct seen *s, int n)
+{
+	struct h2_field f[] = { wire_field(":method", "POST"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+				wire_field(":path", "/core/a") };
+
+	proxy_ask(p, s, f, 4, false);
+	WIRE_UNTIL(&p->w, p->w.count == n);
+	assert_int_equal(in_flight(p, 0) + in_flight(p, 1), 0);
+}
+
+/* An upload that its client takes its time for fills no limit: it is under way when it is whole. */
+static void a_slow_upload_is_not_under_way(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin(&p);
+	upload(&p, &s, 1);
+	assert_true(h2_finish(s.stream, NULL, 0));
+	WIRE_UNTIL(&p.w, in_flight(&p, 0) + in_flight(&p, 1) == 1);
+	assert_int_equal(under_way(&p, 0), 1);
+	answered(&p, &s, 0);
+	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+	upload(&p, &s, 2); /* given up half-way */
+	h2_reset(s.stream, H2_ERR_CANCEL, FAULT_CLIENT_GONE);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	WIRE_UNTIL(&p.w, !p.worker.exchanges);
+	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+	upload(&p, &s, 3); /* answered before its end */
+	h2_respond(p.w.served[2].stream, proxy_ok, 1, true);
+	WIRE_UNTIL(&p.w, s.what & H2_HEAD);
+	if (!(s.what & H2_CLOSED))
+		h2_finish(s.stream, NULL, 0);
+	WIRE_UNTIL(&p.w, !p.worker.exchanges);
+	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+	upload(&p, &s, 4); /* whole under another configuration */
+	proxy_reload(&p, FEATURES);
+	load_forget(&p.worker);
+	h2_finish(s.stream, NULL, 0);
+	answered(&p, &s, 3);
+	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
+	assert_int_equal(under_way(&p, 0), 0);
+	proxy_end(&p);
+}
+
 /* What a dead worker had under way is nobody's load, until its successor clears its part. */
 static void a_dead_worker_has_nothing_under_way(void **state)
 {
@@ -354,6 +399,7 @@ int main(void)
 		cmocka_unit_test(a_dead_worker_has_nothing_under_way),
 		cmocka_unit_test(grpc_says_it_in_its_head), cmocka_unit_test(all_workers_share_the_room),
 		cmocka_unit_test(a_retry_is_no_other_request),
+		cmocka_unit_test(a_slow_upload_is_not_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
