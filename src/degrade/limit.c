@@ -5,7 +5,7 @@
  * Netflix' concurrency-limits and Envoy's adaptive concurrency), and from answers that
  * say "overloaded" themselves.
  *
- *              too late for a while                      limit x fit + slack
+ *       too late for a while, or a rush                  limit x fit + slack
  *     ┌──────┐ ───────────────────────────▶ ┌─────────┐ ─────────┐
  *     │ open │                              │ limited │ ◀────────┘
  *     └──────┘ ◀─────────────────────────── └─────────┘ ─────────┐ trial: 1.5 x limit for a second;
@@ -16,6 +16,8 @@
  *          more, whichever is more) / the wait that was seen. Of the datacenter: the
  *          weighted median over its features, so that one feature whose database is slow,
  *          or which answers 503 whatever comes, limits nothing; above 1 is fine.
+ *   rush   so much more is under way than is answered in time that answers will be late:
+ *          a sudden overload, found before its queue has been waited through.
  *   usual  a mean learned while the datacenter is open and fine, slowly upwards, faster
  *          downwards. Each feature has its own, so a change of the mix is no change.
  *   bounds two limits are kept by the same rule: one for all tiers but the first, with a
