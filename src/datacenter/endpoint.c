@@ -22,7 +22,6 @@
 #define BACKOFF_LEAST   (250 * CLOCK_MS)
 #define BACKOFF_MOST    (2 * CLOCK_SEC)
 #define SPARE_PACE      (100 * CLOCK_MS) /* between two spares: a peer that sends everybody away is not stormed */
-#define NEVER           INT64_MAX
 
 /* ---- making and ending ---- */
 
@@ -247,6 +246,7 @@ void link_ping(struct link *l)
 	l->pings++;
 	l->pinged = h2_ping(l->h2);
 	l->ticks = 0;
+	watch_soon(l->ep->pool);
 	if (!l->ep->pool->dying)
 		tm_add(&l->ep->pool->part->tm, TM_PINGS_SENT, 1);
 }
@@ -261,7 +261,6 @@ static void on_open(void *owner)
 	link_ping(l);
 	if (l->leaving)
 		h2_shutdown(l->h2);
-	watch_soon(l->ep->pool);
 }
 
 static void on_pong(void *owner, int64_t rtt)

@@ -278,7 +278,7 @@ struct h2_stream *dc_pool_request(struct dc_pool *p, const struct dc_want *want,
 	if (!st)
 		return NULL;
 	endpoint_count(p->endpoint[*endpoint]);
-	watch_soon(p);
+	watch_by(p, clock_now() + p->conf->retry.ping_after_ms * CLOCK_MS);
 	return st;
 }
 

@@ -76,9 +76,12 @@ struct dc_pool {
 	struct net_tls *tls[CONF_MAX_DATACENTERS];
 	struct list leaving;
 	struct net_timer check;
+	int64_t tell_at;         /* what lasts at a drained datacenter, to end: not before */
 	unsigned links;
 	bool draining, dying;
 };
+
+#define NEVER INT64_MAX /* a moment (ns) that does not come */
 
 /* ---- pool.c ---- */
 void pool_sync(struct dc_pool *p);
@@ -106,7 +109,8 @@ void link_ping(struct link *l);
 
 /* ---- watch.c ---- */
 void watch_init(struct dc_pool *p);
-/* Something waits: the next check comes soon. */
+/* The next check comes no later than that; at once. */
+void watch_by(struct dc_pool *p, int64_t at);
 void watch_soon(struct dc_pool *p);
 
 #endif

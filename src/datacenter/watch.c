@@ -17,12 +17,14 @@
 
 #define TICK_BUSY  CLOCK_MS         /* the wheel's next slot: about every 2 ms */
 #define TICK_QUIET (100 * CLOCK_MS)
+#define TICK_PROVING (10 * CLOCK_MS)
 #define DOUBT      (5 * CLOCK_MS)
 #define DOUBTED    (50 * CLOCK_MS)  /* not asked for so long; each check in doubt begins it anew */
 #define TICKS      3 /* checks that must have seen the PING pending: we may have been the one that slept */
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t after(int64_t t, int64_t wait) { return wait == NEVER ? NEVER : t + wait; }
 
 /* How long nothing may be heard before we ask. */
 static int64_t patience(const struct link *l)
@@ -31,7 +33,7 @@ static int64_t patience(const struct link *l)
 	int64_t idle = r->ping_idle_ms * CLOCK_MS, late = r->ping_after_ms * CLOCK_MS;
 
 	if (!h2_session_streams(l->h2))
-		return l->ep->calm ? INT64_MAX : idle;
+		return l->ep->calm ? NEVER : idle;
 	return smaller(late << (l->ep->calm ? 4 * l->patience : l->patience), larger(idle, late));
 }
 
@@ -53,7 +55,7 @@ static int64_t timeout(const struct link *l)
 /* By its own standards: much slower than it was lately at its slowest. */
 static int64_t overdue(const struct link *l)
 {
-	return smaller(l->proven ? larger(DOUBT, 2 * l->ep->slow_pong) : INT64_MAX, timeout(l) / 2);
+	return smaller(l->proven ? larger(DOUBT, 2 * l->ep->slow_pong) : NEVER, timeout(l) / 2);
 }
 
 static void silent(struct link *l)
@@ -116,29 +118,30 @@ static bool obstructed(const struct link *l, int64_t now)
 	       (stuck && now - stuck >= limits->write_timeout_ms * CLOCK_MS);
 }
 
-/* True when something on it is waited for. */
-static bool check_link(struct link *l, int64_t now)
+/* Returns when to look again. */
+static int64_t check_link(struct link *l, int64_t now)
 {
-	int64_t pending, unheard;
+	int64_t pending, unheard, due;
 
 	if (!h2_session_open(l->h2))
-		return !l->judged; /* net keeps the deadline of connecting */
+		return NEVER; /* net keeps the deadline of connecting */
 	l->obstructed = obstructed(l, now) ? (uint8_t)(l->obstructed + 1) : 0;
 	if (l->obstructed >= TICKS) {
 		h2_close(l->h2, FAULT_UPSTREAM_PROTOCOL);
-		return false;
+		return NEVER;
 	}
 	if (l->judged && !h2_session_streams(l->h2)) {
 		h2_close(l->h2, FAULT_UPSTREAM_SILENT);
-		return false;
+		return NEVER;
 	}
 	pending = h2_ping_pending(l->h2);
 	if (!pending) {
 		l->doubted = false;
-		if (now - larger(h2_session_heard(l->h2), l->asked) >= patience(l) ||
-		    (l->ep->proving && l->pinged < l->ep->failed_at))
-			link_ping(l);
-		return h2_session_streams(l->h2) || h2_ping_pending(l->h2) || l->obstructed;
+		due = after(larger(h2_session_heard(l->h2), l->asked), patience(l));
+		if (now < due && !(l->ep->proving && l->pinged < l->ep->failed_at))
+			return l->obstructed ? 0 : due;
+		link_ping(l);
+		return l->obstructed || h2_ping_pending(l->h2) ? 0 : NEVER;
 	}
 	unheard = now - larger(pending, h2_session_heard(l->h2));
 	if (l->ticks < 100)
@@ -149,34 +152,39 @@ static bool check_link(struct link *l, int64_t now)
 		l->doubted = false;
 	else if (!l->judged && (h2_session_streams(l->h2) || l->doubted) && l->ticks > 1)
 		doubt(l, now);
-	return true;
+	return 0;
 }
 
 /* An operator has emptied its datacenter: what is still there came before. Said again and again,
  * since what only waits for its head now may turn out to last. */
-static bool drained(const struct endpoint *ep)
+static void tell_drained(const struct endpoint *ep)
 {
 	const struct dc_pool *p = ep->pool;
+	struct list *node;
 
-	return ep->index >= 0 && p->now.datacenter_state[p->conf->endpoint[ep->index].datacenter] == DC_DRAINED;
+	if (ep->index < 0 || p->now.datacenter_state[p->conf->endpoint[ep->index].datacenter] != DC_DRAINED)
+		return;
+	for (node = ep->links.next; node != &ep->links; node = node->next)
+		h2_tell(list_entry(node, struct link, node)->h2, H2_DRAINED);
 }
 
-static bool check_endpoint(struct endpoint *ep, int64_t now)
+/* Returns when to look again. */
+static int64_t check_endpoint(struct endpoint *ep, int64_t now)
 {
 	struct list *node, *next;
-	bool busy = ep->proving;
+	int64_t due = ep->proving ? larger(ep->connect_at, now + TICK_PROVING) : NEVER;
 
+	if (now >= ep->pool->tell_at)
+		tell_drained(ep);
 	for (node = ep->links.next; node != &ep->links; node = next) {
 		next = node->next;
-		if (drained(ep))
-			h2_tell(list_entry(node, struct link, node)->h2, H2_DRAINED);
-		busy |= check_link(list_entry(node, struct link, node), now);
+		due = smaller(due, check_link(list_entry(node, struct link, node), now));
 	}
 	if (ep->index >= 0) {
 		endpoint_count(ep);
 		endpoint_keep(ep, now);
 	}
-	return busy;
+	return due;
 }
 
 static void count_streams(struct dc_pool *p)
@@ -194,31 +202,32 @@ static void on_check(struct net_timer *t)
 {
 	struct dc_pool *p = list_entry(t, struct dc_pool, check);
 	struct list *node, *next;
-	int64_t now = clock_now();
-	bool busy = false;
+	int64_t now = clock_now(), due = NEVER;
 	unsigned i;
 
 	net_timer_arm(p->loop, t, now + TICK_QUIET);
 	pool_sync(p);
 	for (i = 0; i < p->conf->endpoints; i++)
 		if (p->endpoint[i])
-			busy |= check_endpoint(p->endpoint[i], now);
+			due = smaller(due, check_endpoint(p->endpoint[i], now));
 	for (node = p->leaving.next; node != &p->leaving; node = next) {
 		next = node->next;
-		busy |= check_endpoint(list_entry(node, struct endpoint, node), now);
+		due = smaller(due, check_endpoint(list_entry(node, struct endpoint, node), now));
 	}
+	if (now >= p->tell_at)
+		p->tell_at = now + TICK_QUIET;
 	count_streams(p);
-	if (busy)
-		watch_soon(p);
+	watch_by(p, due);
 }
 
-void watch_soon(struct dc_pool *p)
+void watch_by(struct dc_pool *p, int64_t at)
 {
-	int64_t at = clock_now() + TICK_BUSY;
-
+	at = larger(at, clock_now() + TICK_BUSY);
 	if (!p->dying && (!p->check.deadline || p->check.deadline > at))
 		net_timer_arm(p->loop, &p->check, at);
 }
+
+void watch_soon(struct dc_pool *p) { watch_by(p, 0); }
 
 void watch_init(struct dc_pool *p)
 {
