@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -107,6 +108,7 @@ static pid_t start_writer(struct board *b)
 
 	if (pid)
 		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that failed leaves nobody */
 	for (n = board_version(b) + 1;; n++) {
 		fill(&live, n);
 		board_publish(b, &live);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -110,6 +111,7 @@ static void write_for_ever(void)
 {
 	uint64_t i, user;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that failed leaves nobody */
 	for (i = 0;; i++) {
 		user = 7 + i % 6 * BOARD_FENCE_SETS; /* more than fit */
 		fence_put(board_worker(board, 1), user, &(struct fence){ NOW + 1 + i, user, (uint32_t)user }, false, NOW);
