@@ -213,10 +213,9 @@ static bool client_late(const struct xchg *x)
 	return clock_now() - x->attempt_at > CLOCK_SEC && (!x->down->remote_end || x->down->out.len);
 }
 
-/* Time the client took for its request is not the endpoint's. */
-static int64_t head_after(const struct xchg *x)
+int64_t attempt_head_after(const struct xchg *x, int64_t began)
 {
-	int64_t from = x->down->active > x->attempt_at ? x->down->active : x->attempt_at;
+	int64_t from = x->down->active > began ? x->down->active : began;
 
 	return !x->head_at ? 0 : x->head_at > from ? x->head_at - from : 1;
 }
@@ -234,7 +233,7 @@ void attempt_over(struct xchg *x, enum fault fault)
 	load_over(x, fault);
 	if (!fault_info(fault)->blames_datacenter && client_late(x))
 		fault = FAULT_NONE;
-	dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, head_after(x), grpc ? grpc : (unsigned)x->status);
+	dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, attempt_head_after(x, x->attempt_at), grpc ? grpc : (unsigned)x->status);
 }
 
 void attempt_spoilt(struct xchg *x, enum fault fault)

@@ -60,15 +60,15 @@ void hedge_learn(struct xchg *x)
 {
 	struct dc_pool *pool = x->w->pool;
 	bool outrun = x->other.up && x->other.number < x->attempt_number;
-	int64_t began = outrun ? x->other.at : x->attempt_at;
+	int64_t took = attempt_head_after(x, outrun ? x->other.at : x->attempt_at);
 
 	if (outrun)
 		tm_add(&x->w->part->tm, TM_HEDGES_WON, 1);
 	if (x->via != x->w->snap || x->snap != x->w->snap)
 		return;
 	if (outrun)
-		dc_pool_outrun(pool, x->other.endpoint, x->head_at - began);
-	expectation_learn(&x->w->expect[x->ask.feature], x->head_at - began);
+		dc_pool_outrun(pool, x->other.endpoint, took);
+	expectation_learn(&x->w->expect[x->ask.feature], took);
 }
 
 /* Not where the first one is: what is late or silent there may be all of the datacenter. */

@@ -254,6 +254,9 @@ void attempt_finish(struct xchg *x);
 void attempt_keep_nothing(struct xchg *x);
 /* Says once per attempt what it tells about the endpoint. */
 void attempt_over(struct xchg *x, enum fault fault);
+/* ns from the beginning of the attempt to its head, without what the client took for its request;
+ * 0: no head yet. */
+int64_t attempt_head_after(const struct xchg *x, int64_t began);
 /* The head was well and said so, but what followed was not: the answer broke off, or (once it has
  * ended) its trailers are those of a gRPC error of the server's. Says so about the endpoint, unless
  * the client may be the cause. */

@@ -277,6 +277,30 @@ static void lateness(void **state)
 	proxy_end(&p);
 }
 
+/* Who takes long to send his request does not make a feature slow: nobody else's reads would be late. */
+static void slow_uploads_teach_nothing(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	double usual = 0;
+	unsigned f;
+	int i;
+
+	begin(&p);
+	for (i = 0; i < 40; i++) {
+		ask(&p, &s, "PUT", NULL, false, i + 1);
+		proxy_pass_time(&p, CLOCK_SEC);
+		proxy_write(s.stream, 10, true);
+		WIRE_UNTIL(&p.w, p.w.served[i].what & H2_END);
+		proxy_pass_time(&p, 100 * CLOCK_MS);
+		answered(&p, &s, i);
+	}
+	for (f = 0; f < CONF_MAX_FEATURES; f++)
+		usual += p.worker.expect[f].usual;
+	assert_in_range((int64_t)usual, 100 * CLOCK_MS, 150 * CLOCK_MS);
+	proxy_end(&p);
+}
+
 /* Not while little is known, nor beyond its part of the requests, nor in need. */
 static void lateness_is_bounded(void **state)
 {
@@ -446,7 +470,8 @@ int main(void)
 		cmocka_unit_test(a_body_is_sent_whole), cmocka_unit_test(reload_in_between), cmocka_unit_test(lateness),
 		cmocka_unit_test(lateness_is_bounded), cmocka_unit_test(a_reader_waits_for_what_he_wrote),
 		cmocka_unit_test(nobody_pushes_out_a_chosen_users_fence),
-		cmocka_unit_test(what_is_late), cmocka_unit_test(another_datacenter_first),
+		cmocka_unit_test(what_is_late), cmocka_unit_test(slow_uploads_teach_nothing),
+		cmocka_unit_test(another_datacenter_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
