@@ -77,11 +77,11 @@ static struct h2_field field(enum h2_token t, const char *value)
 
 static void answer(struct peer *p, struct h2_stream *st)
 {
-	static const char *const text[] = { "200", "204", "404", "503" };
+	static const char *const text[] = { "200", "204", "302", "404", "503" };
 	struct h2_field f;
 	int i;
 
-	for (i = 0; i < 3 && atoi(text[i]) != p->status; i++)
+	for (i = 0; i < 4 && atoi(text[i]) != p->status; i++)
 		;
 	f = field(H2_STATUS, text[i]);
 	h2_respond(st, &f, 1, true);

@@ -122,6 +122,9 @@ static void error_status_fails(void **state)
 	assert_int_equal(why(1), FAULT_CHECK_UNKNOWN);
 	peer[0].status = 200;
 	WAIT_FOR(state_of(0) == DC_UP);
+	peer[0].status = 302; /* of where it points to nobody has asked */
+	WAIT_FOR(state_of(0) == DC_DOWN);
+	assert_int_equal(why(0), FAULT_CHECK_FAILED);
 }
 
 /* Stopped: nothing heard, so it does not take the whole check_timeout each time. */
