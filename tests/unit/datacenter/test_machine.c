@@ -551,11 +551,32 @@ static void a_day_of_anything(void **state)
 	assert_true(day.transitions > 1000 && day.restored > 100 && day.drains > 50 && day.alone > 20 && day.home_checks > 500);
 }
 
+/* Half as long again each time, an hour at most, unless a longer one is configured. */
+static void holds(void **state)
+{
+	static const struct {
+		uint32_t configured_ms;
+		uint16_t flaps;
+		int64_t hold_ms;
+	} c[] = {
+		{ 10000, 0, 10000 }, { 10000, 1, 10000 }, { 10000, 2, 15000 }, { 10000, 3, 22500 }, { 10000, 4, 33750 },
+		{ 10000, 15, 2919292 }, { 10000, 16, 3600000 }, { 10000, 65535, 3600000 }, { 7200000, 9, 7200000 }, { 0, 9, 0 },
+	};
+	unsigned i;
+
+	for (i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+		struct conf_datacenter dc = { .restore_hold_ms = c[i].configured_ms };
+		struct dc_machine m = { .flaps = c[i].flaps };
+
+		assert_int_equal(dc_machine_hold(&m, &dc) / CLOCK_MS, c[i].hold_ms);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(summaries), cmocka_unit_test(nothing_configured), cmocka_unit_test(usable_while_moved),
-		cmocka_unit_test(histories), cmocka_unit_test(a_day_of_anything),
+		cmocka_unit_test(holds), cmocka_unit_test(histories), cmocka_unit_test(a_day_of_anything),
 	};
 
 	if (argc < 3)
