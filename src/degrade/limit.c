@@ -320,7 +320,7 @@ static bool trial(struct degrade_limiter *l, const struct view *v, bool held, in
 	if (span < TRIAL_TIME || t->answers < (span < TRIAL_SLOW ? TRIAL_ENOUGH : TRIAL_FEW))
 		return t->stage;
 	fit = t->fit / t->answers;
-	flight = t->waited / (double)span;
+	flight = least(t->waited / (double)span, l->peak); /* what queued before the limit and goes now has waited for longer */
 	rate = t->answers / (double)span;
 	if (!t->stage) {
 		if (now >= t->next && t->used && fit < 1)

@@ -164,6 +164,24 @@ static void one_hangs(unsigned i, unsigned seed)
 	HOLDS("hangs", !degrade_limit_of(&sim.limiter, DEGRADE_LESSER));
 }
 
+/* All need ten times as long from now on. What queues by then has to go first, and is no
+ * reason to let in more. (In smaller ones it takes too long for the clients.) */
+static void collapse(unsigned i, unsigned seed)
+{
+	unsigned f;
+
+	if (capacity(&fleets[i]) < 4000)
+		return;
+	overload(i, seed, 3, 0.65);
+	sim_run(&sim, 8);
+	for (f = 0; f < sim.features; f++)
+		sim.feature[f].service *= 10;
+	sim_run(&sim, 14);
+	sim_count_anew(&sim);
+	sim_run(&sim, 10);
+	HOLDS("collapse", sim_goodput(&sim) >= 0.09 * capacity(&fleets[i]));
+}
+
 /* Core alone is too much: still nine tenths, nothing for lesser tiers, and nearly always the
  * same users of core (few are turned away at the door). */
 static void core_is_too_much(unsigned i, unsigned seed)
@@ -313,6 +331,7 @@ SCENE(onset)
 SCENE(more_is_no_overload)
 SCENE(one_hangs)
 SCENE(core_is_too_much)
+SCENE(collapse)
 SCENE(without_limits)
 SCENE(capacity_goes_and_returns)
 SCENE(demand_falls)
@@ -387,6 +406,7 @@ int main(void)
 		cmocka_unit_test(test_more_is_no_overload),
 		cmocka_unit_test(test_one_hangs),
 		cmocka_unit_test(test_core_is_too_much),
+		cmocka_unit_test(test_collapse),
 		cmocka_unit_test(test_without_limits),
 		cmocka_unit_test(test_capacity_goes_and_returns),
 		cmocka_unit_test(test_demand_falls),
