@@ -57,7 +57,7 @@ struct board_load {
 	uint64_t full[CONF_MAX_DATACENTERS][DEGRADE_BOUNDS]; /* requests that found it full */
 	uint64_t asked[CONF_MAX_TIERS], cut[CONF_MAX_TIERS], turned[CONF_MAX_TIERS]; /* struct degrade_demand */
 	struct board_answers {
-		uint64_t answers, rejects, waited; /* struct degrade_traffic */
+		uint64_t answers, heads, rejects, waited; /* struct degrade_traffic */
 	} of[CONF_MAX_DATACENTERS][CONF_MAX_FEATURES];
 };
 

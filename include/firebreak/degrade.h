@@ -47,6 +47,7 @@ struct degrade_live {
 	uint16_t overload;     /* of what is asked for, what is not let in; basis points */
 	/* Requests that may be under way there, of all workers; 0: open (degrade_room) */
 	uint32_t limit[CONF_MAX_DATACENTERS][DEGRADE_BOUNDS];
+	uint32_t hanging[CONF_MAX_DATACENTERS]; /* of those under way, they take no room */
 };
 /* Healthy, no overrides, all shares full: what holds before control has spoken. (All
  * zeroes would admit nobody.) */
@@ -135,6 +136,7 @@ uint8_t degrade_control(struct degrade_controller *c, const struct conf *conf, u
  * their own time only: no event streams, no tunnels. */
 struct degrade_traffic {
 	uint32_t answers[CONF_MAX_FEATURES]; /* heads of answers, and requests given up without one */
+	uint32_t heads[CONF_MAX_FEATURES];   /* of them, the heads */
 	uint32_t rejects[CONF_MAX_FEATURES]; /* the datacenter said that it is overloaded */
 	uint64_t waited[CONF_MAX_FEATURES];  /* ns, sum over the answers: request sent to head received */
 	uint32_t in_flight;                  /* now */
@@ -166,6 +168,10 @@ struct degrade_limiter {
 	double usual[CONF_MAX_FEATURES];    /* ns: mean wait of a feature's answers while nothing is amiss */
 	uint32_t known[CONF_MAX_FEATURES];  /* answers this was learned from */
 	bool rejecting;                     /* the datacenter says itself that it is overloaded */
+	/* Of each feature, what is under way and not answered. */
+	int64_t silent[CONF_MAX_FEATURES];   /* monotonic ns: since then some is, and nothing of it was answered; 0: not known */
+	uint32_t vouched[CONF_MAX_FEATURES]; /* answers of other features since */
+	uint32_t hangs[CONF_MAX_FEATURES];   /* so many take no room from others */
 	/* The window under way. */
 	struct degrade_traffic seen;
 	uint32_t peak;                      /* most in flight */
@@ -183,6 +189,8 @@ void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, con
 		   int64_t now);
 /* What to publish; 0: open. */
 uint32_t degrade_limit_of(const struct degrade_limiter *l, enum degrade_bound b);
+/* So many of those under way hang, and take none of that room. */
+uint32_t degrade_hanging(const struct degrade_limiter *l);
 /* Has the datacenter room for one more request of this tier while so many are in flight
  * (of all tiers and workers)? A lesser tier's room ends before a more important one's (P3);
  * core_floor (basis points) of the limit is never the lesser tiers'. */

@@ -154,6 +154,7 @@ static void print_overload(FILE *out, const struct admin *a)
 	print_datacenter_gauge(out, c, "firebreak_datacenter_in_flight", "Requests that wait for a datacenter's answer.", in_flight);
 	print_datacenter_gauge(out, c, "firebreak_datacenter_limit", "How many may, for lesser tiers to be let in; 0 is no limit.", limit);
 	print_datacenter_gauge(out, c, "firebreak_datacenter_core_limit", "The same for the first tier.", core);
+	print_datacenter_gauge(out, c, "firebreak_datacenter_hanging", "Those in flight that hang and take no room from others.", live->hanging);
 	gauge(out, "firebreak_overload_ratio", "Part of what is asked for that is not let in.", live->overload / (double)DEGRADE_FULL);
 }
 

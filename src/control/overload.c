@@ -42,6 +42,7 @@ static void collect_worker(struct overload *o, const struct conf *c, struct boar
 
 			to->under_way[f] += atomic_load_explicit(&part->load.under_way[d][f], memory_order_relaxed);
 			to->answers[f] += grown(&a->answers, &before->answers, first);
+			to->heads[f] += grown(&a->heads, &before->heads, first);
 			to->rejects[f] += grown(&a->rejects, &before->rejects, first);
 			to->waited[f] += waited > before->waited && !first ? waited - before->waited : 0;
 			before->waited = waited;
@@ -137,9 +138,11 @@ void ctl_overload_apply(const struct ctl *c, struct degrade_live *live)
 	const struct overload *o = &c->overload;
 	unsigned d, f, b;
 
-	for (d = 0; d < c->conf->datacenters; d++)
+	for (d = 0; d < c->conf->datacenters; d++) {
 		for (b = 0; b < DEGRADE_BOUNDS; b++)
 			live->limit[d][b] = degrade_limit_of(&o->limiter[d], (enum degrade_bound)b);
+		live->hanging[d] = degrade_hanging(&o->limiter[d]);
+	}
 	live->overload = o->admission.level;
 	for (f = 0; o->admission.admitted > 0 && f < c->conf->features; f++)
 		live->share[f] = o->admission.share[c->conf->feature[f].tier];

@@ -23,6 +23,9 @@
  *   bounds two limits are kept by the same rule: one for all tiers but the first, with a
  *          short wait, and one for the first, which may wait longer (conf_overload).
  *
+ * What is never answered takes no room (find_hanging), or a thousand requests that hang would
+ * keep all others out until they time out.
+ *
  * A limit grows only when it kept somebody out: an idle datacenter teaches nothing.
  * The trial is what gradients lack otherwise: a backend that has become slower by itself
  * is as slow with half of the requests, and a limiter that does not try would starve it.
@@ -50,6 +53,7 @@
 #define LATELY       0.99 /* per window */
 #define RUSH         2    /* so many times what is answered in time: a queue, before its answers are late */
 #define WELL         1.25
+#define HANGS        (2 * SEC) /* so long, and twice what is usual, without an answer */
 #define RELEASE      (10 * SEC)
 #define LIMIT_MOST   1e6
 #define TRIAL        1.5
@@ -86,21 +90,47 @@ static double most(double a, double b) { return a > b ? a : b; }
 
 /* ---- what was seen ---- */
 
+/* A feature of which nothing is answered while others are takes no room from them: each answer
+ * of another since vouches for one request. Where nothing at all is answered that would let in
+ * ever more, so without answers it is only as many as show whether others are answered. */
+static void find_hanging(struct degrade_limiter *l, const struct degrade_traffic *t, int64_t now)
+{
+	double all = 0;
+	unsigned f;
+
+	for (f = 0; f < CONF_MAX_FEATURES; f++)
+		all += t->heads[f];
+	for (f = 0; f < CONF_MAX_FEATURES; f++) {
+		l->hangs[f] = 0;
+		if (t->heads[f] || t->rejects[f] || !t->under_way[f] || !l->silent[f]) {
+			l->silent[f] = now;
+			l->vouched[f] = 0;
+			continue;
+		}
+		l->vouched[f] = (uint32_t)least(l->vouched[f] + all, 1e9);
+		if (now - l->silent[f] >= HANGS + 2 * (int64_t)l->usual[f])
+			l->hangs[f] = (uint32_t)least(t->under_way[f], l->vouched[f] + DEGRADE_LIMIT_LEAST);
+	}
+}
+
 static void gather(struct degrade_limiter *l, const struct degrade_traffic *t)
 {
+	uint32_t in_flight = t->in_flight - (uint32_t)least(t->in_flight, degrade_hanging(l));
 	unsigned f, b;
 
 	for (f = 0; f < CONF_MAX_FEATURES; f++) {
+		l->seen.under_way[f] = t->under_way[f] - l->hangs[f];
+		if (l->hangs[f] && l->hangs[f] <= l->vouched[f])
+			continue; /* given up one by one: nothing new about the datacenter */
 		l->seen.answers[f] += t->answers[f];
 		l->seen.rejects[f] += t->rejects[f];
 		l->seen.waited[f] += t->waited[f];
-		l->seen.under_way[f] = t->under_way[f];
 	}
 	for (b = 0; b < DEGRADE_BOUNDS; b++)
 		l->seen.full[b] += t->full[b];
-	l->seen.in_flight = t->in_flight;
-	if (t->in_flight > l->peak)
-		l->peak = t->in_flight;
+	l->seen.in_flight = in_flight;
+	if (in_flight > l->peak)
+		l->peak = in_flight;
 }
 
 /* The smallest value at which half of the weight is reached; `otherwise` without any. */
@@ -358,6 +388,7 @@ void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, con
 	}
 	if (!l->from)
 		l->from = now;
+	find_hanging(l, t, now);
 	gather(l, t);
 	span = now - l->from;
 	v = reduce(l, c, span);
@@ -379,14 +410,24 @@ void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, con
 	if (!l->bound[DEGRADE_LESSER].limit && v.lead >= 1)
 		l->carries = most(l->carries, v.carried[DEGRADE_LESSER]);
 	l->lately = most(l->seen.in_flight, l->lately * LATELY);
+	l->peak = l->seen.in_flight;
 	l->seen = (struct degrade_traffic){ 0 };
-	l->peak = t->in_flight;
 	l->from = now;
 }
 
 uint32_t degrade_limit_of(const struct degrade_limiter *l, enum degrade_bound b)
 {
 	return (uint32_t)(l->trial.stage ? l->trial.limit[b] : l->bound[b].limit);
+}
+
+uint32_t degrade_hanging(const struct degrade_limiter *l)
+{
+	uint32_t n = 0;
+	unsigned f;
+
+	for (f = 0; f < CONF_MAX_FEATURES; f++)
+		n += l->hangs[f];
+	return n;
 }
 
 bool degrade_room(const uint32_t limit[DEGRADE_BOUNDS], unsigned tier, uint16_t core_floor, uint32_t in_flight)

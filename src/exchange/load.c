@@ -91,6 +91,7 @@ uint64_t load_full(const struct xchg *x)
 		if (!limited(&w->live.degrade, d))
 			continue;
 		now = w->others[d] + atomic_load_explicit(&w->part->load.in_flight[d], memory_order_relaxed);
+		now -= now < w->live.degrade.hanging[d] ? now : w->live.degrade.hanging[d];
 		if (degrade_room(w->live.degrade.limit[d], tier, c->overload.core_floor, now))
 			continue;
 		w->part->load.full[d][tier ? DEGRADE_LESSER : DEGRADE_CORE]++;
@@ -170,5 +171,6 @@ void load_over(struct xchg *x, enum fault fault)
 	if (!x->head_at && fault == FAULT_NONE && !(usual > 0 && (double)(until - from) > usual))
 		return;
 	a->answers++;
+	a->heads += x->head_at != 0;
 	a->waited += (uint64_t)(until - from);
 }

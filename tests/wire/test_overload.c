@@ -119,6 +119,27 @@ static void lesser_tiers_first(void **state)
 	proxy_end(&p);
 }
 
+/* What hangs takes no room; when it is over, before that is known, the rest is not less than nothing. */
+static void what_hangs_takes_no_room(void **state)
+{
+	struct proxy p;
+	struct seen s, no;
+
+	begin(&p);
+	limit(&p, 0, 20, 40);
+	limit(&p, 1, 20, 40);
+	p.worker.others[0] = p.worker.others[1] = 1015;
+	p.worker.live.degrade.hanging[0] = p.worker.live.degrade.hanging[1] = 1000;
+	forwarded(&p, &s, "/standard/a", 1);
+	answered(&p, &s, 0);
+	p.worker.others[0] = p.worker.others[1] = 1016;
+	refused(&p, &no, "/standard/a", 1);
+	p.worker.others[0] = p.worker.others[1] = 0;
+	forwarded(&p, &s, "/standard/a", 2);
+	answered(&p, &s, 1);
+	proxy_end(&p);
+}
+
 /* gRPC: UNAVAILABLE, with a time to come back. */
 static void grpc_is_told(void **state)
 {
@@ -184,6 +205,7 @@ static struct board_answers *answers(struct proxy *p, unsigned f)
 	sum = (struct board_answers){ 0 };
 	for (d = 0; d < 2; d++) {
 		sum.answers += p->worker.part->load.of[d][f].answers;
+		sum.heads += p->worker.part->load.of[d][f].heads;
 		sum.rejects += p->worker.part->load.of[d][f].rejects;
 		sum.waited += p->worker.part->load.of[d][f].waited;
 	}
@@ -228,6 +250,7 @@ static void what_is_counted(void **state)
 	assert_int_equal(answers(&p, 0)->answers, 1);
 	given_up(&p, 5, 1);
 	assert_int_equal(answers(&p, 0)->answers, 2);
+	assert_int_equal(answers(&p, 0)->heads, 1);
 	forwarded(&p, &s, "/events/a", 6);
 	assert_int_equal(in_flight(&p, 0) + in_flight(&p, 1), 0);
 	answered(&p, &s, 5);
@@ -393,7 +416,8 @@ static void a_reload_in_between(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(full_is_passed_over),	   cmocka_unit_test(lesser_tiers_first), cmocka_unit_test(grpc_is_told),
+		cmocka_unit_test(full_is_passed_over),	   cmocka_unit_test(lesser_tiers_first), cmocka_unit_test(what_hangs_takes_no_room),
+		cmocka_unit_test(grpc_is_told),
 		cmocka_unit_test(outside_the_share),	   cmocka_unit_test(no_retry_into_a_full_one),
 		cmocka_unit_test(what_is_counted),	   cmocka_unit_test(a_reload_in_between),
 		cmocka_unit_test(a_dead_worker_has_nothing_under_way),

@@ -92,6 +92,7 @@ static void count(unsigned worker, unsigned n)
 		l->full[d][DEGRADE_CORE] += n * (d + 4);
 		for (f = 0; f < 5; f++) {
 			l->of[d][f].answers += n * (1000 * d + 100 * f + 100);
+			l->of[d][f].heads += n * (1000 * d + 100 * f + 50);
 			l->of[d][f].rejects += n * (d + f);
 			l->of[d][f].waited += (uint64_t)n * (1000 * d + 100 * f + 100) * 1000;
 		}
@@ -114,6 +115,7 @@ static void told(unsigned n)
 		assert_int_equal(o->traffic[d].full[DEGRADE_CORE], n * (d + 4));
 		for (f = 0; f < 5; f++) {
 			assert_int_equal(o->traffic[d].answers[f], n * (1000 * d + 100 * f + 100));
+			assert_int_equal(o->traffic[d].heads[f], n * (1000 * d + 100 * f + 50));
 			assert_int_equal(o->traffic[d].rejects[f], n * (d + f));
 			assert_int_equal(o->traffic[d].waited[f], n * (1000 * d + 100 * f + 100) * 1000);
 		}
@@ -239,6 +241,29 @@ static void a_late_datacenter_is_limited(void **state)
 	assert_int_equal(published().limit[1][DEGRADE_LESSER] + published().limit[1][DEGRADE_CORE], 0);
 }
 
+/* Of one feature nothing is answered, of another something is: what hangs is on the board, of
+ * that datacenter; a reload begins anew. */
+static void what_hangs_is_told(void **state)
+{
+	struct board_load *l = &board_worker(board, 0)->load;
+	int i;
+
+	l->under_way[1][2] = l->in_flight[1] = 100;
+	for (i = 0; i < 30; i++) {
+		l->of[1][0].answers += 10;
+		l->of[1][0].heads += 10;
+		l->of[1][2].answers += 3; /* given up */
+		l->of[1][2].waited += 3 * (uint64_t)CLOCK_MS;
+		tick();
+		if (i == 18)
+			assert_int_equal(published().hanging[1], 0);
+	}
+	assert_int_equal(published().hanging[0], 0);
+	assert_int_equal(published().hanging[1], 100);
+	ctl_configure(ctl, conf(test_conf_reordered(NULL)));
+	assert_int_equal(published().hanging[0] + published().hanging[1], 0);
+}
+
 /* A reload: what is known stays with its names. */
 static void a_reload_goes_by_name(void **state)
 {
@@ -295,7 +320,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(what_workers_counted_is_added_up), T(nonsense_is_cut), T(rejects_are_turned_away), T(a_late_datacenter_is_limited),
-		T(a_reload_goes_by_name), T(who_is_let_in),
+		T(what_hangs_is_told), T(a_reload_goes_by_name), T(who_is_let_in),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

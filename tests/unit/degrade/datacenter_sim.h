@@ -27,13 +27,14 @@ struct sim_feature {
 	double elsewhere; /* ns that no server of ours is needed for: a database, another service */
 	double slow_part, slow; /* this part of them has `slow` ns of `elsewhere` instead */
 	bool broken;      /* answers 503 at once */
+	double hangs;     /* ns after which it is given up: no server touches it; 0: it is answered */
 	uint64_t users;   /* cohorts drawn from so many users */
 };
 
 struct sim_job {
 	double end, began;
 	unsigned feature;
-	bool rejected;
+	bool rejected, given_up;
 };
 
 struct sim {
@@ -142,35 +143,53 @@ static inline void sim_finish(struct sim *s, struct sim_job j)
 {
 	double waited = j.end - j.began;
 
-	s->late[s->feature[j.feature].tier] += j.rejected || (s->patience > 0 && waited > s->patience);
+	s->late[s->feature[j.feature].tier] += j.rejected || j.given_up || (s->patience > 0 && waited > s->patience);
 	if (j.rejected) {
 		s->traffic.rejects[j.feature]++;
 		return;
 	}
 	s->traffic.answers[j.feature]++;
 	s->traffic.waited[j.feature] += (uint64_t)waited;
+	if (j.given_up)
+		return;
+	s->traffic.heads[j.feature]++;
 	s->answers++;
 	s->wait_sum += waited;
 	if (!s->patience || waited <= s->patience)
 		s->good[s->feature[j.feature].tier]++;
 }
 
-static inline void sim_serve(struct sim *s, unsigned f)
+/* The first free one's, for so long; returns until when. */
+static inline double sim_server(struct sim *s, double service)
 {
-	const struct sim_feature *kind = &s->feature[f];
-	double start, other = sim_random(s) < kind->slow_part ? kind->slow : kind->elsewhere;
 	unsigned i, at = 0;
 
 	for (i = 1; i < s->servers; i++)
 		if (s->free_at[i] < s->free_at[at])
 			at = i;
-	start = s->free_at[at] > s->now ? s->free_at[at] : s->now;
-	if (kind->broken || (s->queue_most > 0 && start - s->now > s->queue_most)) {
-		sim_push(s, (struct sim_job){ s->now + 0.1 * SIM_MS, s->now, f, true });
-		return;
-	}
-	s->free_at[at] = start + kind->service;
-	sim_push(s, (struct sim_job){ s->free_at[at] + other, s->now, f, false });
+	return s->free_at[at] = fmax(s->free_at[at], s->now) + service;
+}
+
+static inline double sim_queue(const struct sim *s)
+{
+	double first = s->free_at[0];
+	unsigned i;
+
+	for (i = 1; i < s->servers; i++)
+		first = fmin(first, s->free_at[i]);
+	return first - s->now;
+}
+
+static inline void sim_serve(struct sim *s, unsigned f)
+{
+	const struct sim_feature *kind = &s->feature[f];
+	double other = sim_random(s) < kind->slow_part ? kind->slow : kind->elsewhere;
+	struct sim_job j = { .began = s->now, .feature = f };
+
+	j.given_up = kind->hangs > 0;
+	j.rejected = !j.given_up && (kind->broken || (s->queue_most > 0 && sim_queue(s) > s->queue_most));
+	j.end = j.given_up ? s->now + kind->hangs : j.rejected ? s->now + 0.1 * SIM_MS : sim_server(s, kind->service) + other;
+	sim_push(s, j);
 }
 
 static inline void sim_arrive(struct sim *s, unsigned f)
@@ -179,6 +198,7 @@ static inline void sim_arrive(struct sim *s, unsigned f)
 	uint32_t limit[DEGRADE_BOUNDS] = { degrade_limit_of(&s->limiter, DEGRADE_LESSER), degrade_limit_of(&s->limiter, DEGRADE_CORE) };
 	uint64_t user = cases_below(&s->seed, (uint32_t)kind->users);
 	uint16_t cohort = (uint16_t)(user * DEGRADE_FULL / kind->users);
+	uint32_t hanging = degrade_hanging(&s->limiter);
 	unsigned t = kind->tier, k;
 
 	s->asked[t]++;
@@ -189,7 +209,7 @@ static inline void sim_arrive(struct sim *s, unsigned f)
 		s->refused[t]++;
 		for (k = t + 1; k < SIM_TIERS; k++)
 			s->refused_under_lesser += s->admit.share[k] > 0;
-	} else if (!degrade_room(limit, t, s->conf.core_floor, s->in_flight)) {
+	} else if (!degrade_room(limit, t, s->conf.core_floor, s->in_flight > hanging ? s->in_flight - hanging : 0)) {
 		s->traffic.full[t ? DEGRADE_LESSER : DEGRADE_CORE]++;
 		s->demand.turned[t]++;
 		s->refused[t]++;
@@ -243,6 +263,35 @@ static inline void sim_run(struct sim *s, double seconds)
 		else
 			sim_arrive(s, first);
 	}
+}
+
+/* All that hang get a server after all, at once. */
+static inline void sim_hang_ends(struct sim *s, unsigned f)
+{
+	static struct sim_job all[SIM_FLIGHT];
+	unsigned n = s->in_flight, i;
+
+	s->feature[f].hangs = 0;
+	for (i = 0; i < n; i++)
+		all[i] = sim_pop(s);
+	for (i = 0; i < n; i++) {
+		if (all[i].given_up) {
+			all[i].end = sim_server(s, s->feature[f].service);
+			all[i].given_up = false;
+		}
+		sim_push(s, all[i]);
+	}
+}
+
+/* Nothing is answered for so long. */
+static inline void sim_stall(struct sim *s, double ms)
+{
+	unsigned i;
+
+	for (i = 0; i < s->servers; i++)
+		s->free_at[i] = fmax(s->free_at[i], s->now) + ms * SIM_MS;
+	for (i = 0; i < s->in_flight; i++)
+		s->flight[i].end += ms * SIM_MS;
 }
 
 static inline double sim_goodput(const struct sim *s)

@@ -164,6 +164,7 @@ static void one_hangs(unsigned i, unsigned seed)
 	HOLDS("hangs", !degrade_limit_of(&sim.limiter, DEGRADE_LESSER));
 }
 
+
 /* All need ten times as long from now on. What queues by then has to go first, and is no
  * reason to let in more. (In smaller ones it takes too long for the clients.) */
 static void collapse(unsigned i, unsigned seed)
@@ -180,6 +181,89 @@ static void collapse(unsigned i, unsigned seed)
 	sim_count_anew(&sim);
 	sim_run(&sim, 10);
 	HOLDS("collapse", sim_goodput(&sim) >= 0.09 * capacity(&fleets[i]));
+}
+
+/* A thousand requests of a feature of this tier in a second, which hang. */
+static void flood(unsigned tier)
+{
+	sim_feature(&sim, tier, 1000, 10)->hangs = 30 * SIM_SEC;
+	sim_run(&sim, 1);
+	sim.feature[4].rate = 0;
+	sim_rates(&sim, 1);
+}
+
+/* While core is too much: what hangs takes no room from the others. */
+static void hanging_flood(unsigned i, unsigned seed)
+{
+	overload(i, seed, 3, 1.5);
+	sim_run(&sim, 8);
+	flood(0);
+	sim_run(&sim, 6);
+	sim_count_anew(&sim);
+	sim_run(&sim, 16);
+	HOLDS("flood", sim_goodput(&sim) >= 0.85 * capacity(&fleets[i]));
+	overload(i, seed, 3, 0.65);
+	flood(1);
+	sim_run(&sim, 4);
+	sim_count_anew(&sim);
+	sim_run(&sim, 10);
+	HOLDS("lesser flood", sim_goodput(&sim) >= 0.9 * capacity(&fleets[i]));
+	HOLDS("lesser flood", sim_served(&sim, 0) >= 0.999);
+}
+
+/* A feature of core hangs, two fifths of it, and goes on being asked for; then all that hangs is
+ * served at once. */
+static void core_hangs(unsigned i, unsigned seed)
+{
+	overload(i, seed, 3, 1.5);
+	sim_run(&sim, 8);
+	sim.feature[1].hangs = 3 * SIM_SEC;
+	sim_run(&sim, 10);
+	sim_count_anew(&sim);
+	sim_run(&sim, 8);
+	HOLDS("core hangs", sim_goodput(&sim) >= 0.9 * capacity(&fleets[i]));
+	sim_hang_ends(&sim, 1);
+	sim_run(&sim, 10);
+	sim_count_anew(&sim);
+	sim_run(&sim, 8);
+	HOLDS("hang ends", sim_goodput(&sim) >= 0.8 * capacity(&fleets[i]));
+}
+
+/* Nothing at all is answered: that lets in no more, but for as many as show whether it is. */
+static void stall(unsigned i, unsigned seed)
+{
+	uint32_t worst = 0;
+	unsigned n;
+
+	overload(i, seed, 3, 1.5);
+	sim_run(&sim, 8);
+	sim_stall(&sim, 300);
+	for (n = 0; n < 20; n++) {
+		sim_run(&sim, 0.1);
+		HOLDS("stall", !degrade_hanging(&sim.limiter));
+	}
+	sim_run(&sim, 10);
+	sim_stall(&sim, 5000);
+	for (n = 0; n < 80; n++) {
+		sim_run(&sim, 0.1);
+		worst = degrade_hanging(&sim.limiter) > worst ? degrade_hanging(&sim.limiter) : worst;
+	}
+	HOLDS("stall", worst <= 4 * DEGRADE_LIMIT_LEAST);
+}
+
+/* Answers that take 20 seconds hang no more than others, and what is late and comes does not either. */
+static void long_polls(unsigned i, unsigned seed)
+{
+	unsigned n;
+
+	begin(&fleets[i], 0.6, 0.3, seed);
+	sim_feature(&sim, 0, 1, 0)->elsewhere = 20 * SIM_SEC;
+	sim_run(&sim, 50);
+	load(&fleets[i], 3, 1.5);
+	for (n = 0; n < 100; n++) {
+		sim_run(&sim, 0.1);
+		HOLDS("polls", !degrade_hanging(&sim.limiter));
+	}
 }
 
 /* Core alone is too much: still nine tenths, nothing for lesser tiers, and nearly always the
@@ -332,6 +416,10 @@ SCENE(more_is_no_overload)
 SCENE(one_hangs)
 SCENE(core_is_too_much)
 SCENE(collapse)
+SCENE(hanging_flood)
+SCENE(core_hangs)
+SCENE(stall)
+SCENE(long_polls)
 SCENE(without_limits)
 SCENE(capacity_goes_and_returns)
 SCENE(demand_falls)
@@ -407,6 +495,10 @@ int main(void)
 		cmocka_unit_test(test_one_hangs),
 		cmocka_unit_test(test_core_is_too_much),
 		cmocka_unit_test(test_collapse),
+		cmocka_unit_test(test_hanging_flood),
+		cmocka_unit_test(test_core_hangs),
+		cmocka_unit_test(test_stall),
+		cmocka_unit_test(test_long_polls),
 		cmocka_unit_test(test_without_limits),
 		cmocka_unit_test(test_capacity_goes_and_returns),
 		cmocka_unit_test(test_demand_falls),
