@@ -21,8 +21,9 @@
 
 #include "firebreak/log.h"
 
-#define STOOD_STILL (100 * CLOCK_MS) /* timers are late by so much, and the wait is to blame */
-#define CATCH_UP    16 /* looks at the sockets: each tells of more of them than the one before */
+#define STOOD_STILL   (100 * CLOCK_MS) /* timers are late by so much, and the wait is to blame */
+#define CATCH_UP      16 /* looks at the sockets: each tells of more of them than the one before */
+#define CATCH_UP_TIME (50 * CLOCK_MS)
 
 struct net_watch {
 	struct net_loop *loop;
@@ -148,15 +149,24 @@ static void start_connections(struct net_loop *loop)
 		conn_start(list_entry(node, struct net_conn, starting));
 }
 
+static bool stood_still(const struct net_loop *loop) { return clock_now() - STOOD_STILL > wheel_next(&loop->wheel); }
+
+/* Who was only busy looks no longer busy than a moment more. */
 static void catch_up(struct net_loop *loop)
 {
+	int64_t until;
 	int i;
 
-	for (i = 0; i < CATCH_UP && loop->ticked && clock_now() - STOOD_STILL > wheel_next(&loop->wheel); i++) {
+	if (!stood_still(loop))
+		return;
+	until = read_monotonic() + CATCH_UP_TIME;
+	for (i = 0; i < CATCH_UP && loop->ticked && stood_still(loop) && read_monotonic() < until; i++) {
 		loop->ticked = false;
 		event_base_loop(loop->base, EVLOOP_NONBLOCK);
 	}
 	loop_tick(loop);
+	if (loop->hook)
+		loop->hook(loop->hook_arg); /* what was read may be what is waited for: windows that open */
 }
 
 void net_loop_turn(struct net_loop *loop, int wait_ms)
