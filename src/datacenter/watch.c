@@ -34,7 +34,7 @@ static int64_t patience(const struct link *l)
 
 	if (!h2_session_streams(l->h2))
 		return l->ep->calm ? NEVER : idle;
-	return smaller(late << (l->ep->calm ? 4 * l->patience : l->patience), larger(idle, late));
+	return smaller(late << smaller(l->ep->calm ? 4 * l->patience : l->patience, 16), larger(idle, late));
 }
 
 /* How long a PING may stay unanswered. */
@@ -78,7 +78,7 @@ static void ask_all(struct endpoint *ep, int64_t now)
 	for (node = ep->links.next; node != &ep->links; node = node->next) {
 		struct link *l = list_entry(node, struct link, node);
 
-		if (h2_session_open(l->h2) && now - h2_session_heard(l->h2) > DOUBT)
+		if (h2_session_open(l->h2) && !ep->calm && now - h2_session_heard(l->h2) > DOUBT)
 			link_ping(l);
 	}
 }
@@ -141,6 +141,8 @@ static int64_t check_link(struct link *l, int64_t now)
 		if (now < due && !(l->ep->proving && l->pinged < l->ep->failed_at))
 			return l->obstructed ? 0 : due;
 		link_ping(l);
+		if (!h2_ping_pending(l->h2) && l->ep->proving) /* it had all the PINGs it bears: another link will tell */
+			link_leave(l);
 		return l->obstructed || h2_ping_pending(l->h2) ? 0 : NEVER;
 	}
 	unheard = now - larger(pending, h2_session_heard(l->h2));
@@ -176,6 +178,10 @@ static int64_t check_endpoint(struct endpoint *ep, int64_t now)
 
 	if (now >= ep->pool->tell_at)
 		tell_drained(ep);
+	if (ep->calm_until && now >= ep->calm_until) {
+		ep->calm_until = 0;
+		ep->calm = ep->grpc;
+	}
 	for (node = ep->links.next; node != &ep->links; node = next) {
 		next = node->next;
 		due = smaller(due, check_link(list_entry(node, struct link, node), now));

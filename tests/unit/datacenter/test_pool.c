@@ -522,6 +522,30 @@ static void a_client_alone_saves_no_pings(void **state)
 	WAIT_FOR(part.endpoint[0].silences == 1);
 }
 
+/* One link of a server that counts PINGs falls silent; the spare has been asked as often as it
+ * bears, or nearly: it is trusted again all the same when it is back. */
+static void counted_pings_do_not_keep_it_away(void **state)
+{
+	struct dc_want want = { .hash = 1, .random = 1 };
+	struct ask a;
+
+	w.conf.limits.upstream_spares = 1;
+	begin(2);
+	start();
+	one_answered(1, 0);
+	dc_pool_spoke_grpc(pool, 0, true);
+	peer[0].mode = PEER_HOLD;
+	assert_int_equal(ask(&a, 1), FAULT_NONE);
+	WAIT_FOR(peer[0].holding == 1 && peer_sessions(&peer[0]) == 2);
+	test_turns(50 * CLOCK_MS);
+	peer_freeze(&peer[0]);
+	WAIT_FOR(part.endpoint[0].silences == 1);
+	assert_int_equal(dc_pool_where(pool, &want), 1);
+	peer_thaw(&peer[0]);
+	peer[0].mode = PEER_ANSWER;
+	WAIT_FOR(dc_pool_where(pool, &want) == 0);
+}
+
 /* Servers that count PINGs say so: fewer from then on, whatever they answer. */
 static void enough_is_enough(void **state)
 {
@@ -814,7 +838,7 @@ int main(void)
 		T(answers), T(multiplexes), T(spares_are_warm), T(refused_goes_elsewhere), T(killed_in_flight),
 		T(fails_over_at_once), T(silent_from_the_start), T(silent_under_load), T(slow_is_not_silent), T(wedged_link_is_left),
 		T(silence_spares_what_has_begun), T(silence_ends_what_has_begun_in_time),
-		T(doubted_by_its_own_standards), T(silent_when_idle), T(a_client_alone_saves_no_pings), T(enough_is_enough), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
+		T(doubted_by_its_own_standards), T(silent_when_idle), T(a_client_alone_saves_no_pings), T(enough_is_enough), T(counted_pings_do_not_keep_it_away), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
 		T(nonsense_is_a_fault), T(board_decides), T(control_is_believed), T(reconfigured), T(names_resolve),
 		T(extended_connect), T(drains), T(destroyed_in_flight),
 	};
