@@ -53,7 +53,7 @@ static bool contradicted(const struct ctl *c, unsigned i)
 	const struct dc_health *h = dc_probe_health(c->probe, i);
 
 	if (h->state != DC_DOWN && h->state != DC_PROBING)
-		return c->prior[i].works; /* as far as is known, which is not from these checks */
+		return c->prior[i].works && clock_now() < c->prior[i].until; /* as far as is known, which is not from these checks */
 	return (h->why == FAULT_CHECK_FAILED || h->why == FAULT_CHECK_UNKNOWN || h->why == FAULT_UPSTREAM_BAD_RESPONSE) &&
 	       dc_probe_works(c->probe, i);
 }

@@ -64,7 +64,7 @@ void hedge_learn(struct xchg *x)
 
 	if (outrun)
 		tm_add(&x->w->part->tm, TM_HEDGES_WON, 1);
-	if (x->via != x->w->snap || x->snap != x->w->snap)
+	if (x->via != x->w->snap || x->snap != x->w->snap || !x->down->remote_end)
 		return;
 	if (outrun)
 		dc_pool_outrun(pool, x->other.endpoint, took);
