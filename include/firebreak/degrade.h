@@ -47,7 +47,8 @@ struct degrade_live {
 	uint16_t overload;     /* of what is asked for, what is not let in; basis points */
 	/* Requests that may be under way there, of all workers; 0: open (degrade_room) */
 	uint32_t limit[CONF_MAX_DATACENTERS][DEGRADE_BOUNDS];
-	uint32_t hanging[CONF_MAX_DATACENTERS]; /* of those under way, they take no room */
+	uint32_t hanging[CONF_MAX_DATACENTERS]; /* of those under way, they take no room from others */
+	uint64_t hangs[CONF_MAX_DATACENTERS];   /* their features, a bit each: more of them find the room as it is */
 };
 /* Healthy, no overrides, all shares full: what holds before control has spoken. (All
  * zeroes would admit nobody.) */
@@ -169,6 +170,7 @@ struct degrade_limiter {
 	uint32_t known[CONF_MAX_FEATURES];  /* answers this was learned from */
 	bool rejecting;                     /* the datacenter says itself that it is overloaded */
 	/* Of each feature, what is under way and not answered. */
+	int64_t heard;                       /* monotonic ns: the last answer of any */
 	int64_t silent[CONF_MAX_FEATURES];   /* monotonic ns: since then some is, and nothing of it was answered; 0: not known */
 	uint32_t vouched[CONF_MAX_FEATURES]; /* answers of other features since */
 	uint32_t hangs[CONF_MAX_FEATURES];   /* so many take no room from others */
@@ -189,8 +191,11 @@ void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, con
 		   int64_t now);
 /* What to publish; 0: open. */
 uint32_t degrade_limit_of(const struct degrade_limiter *l, enum degrade_bound b);
-/* So many of those under way hang, and take none of that room. */
-uint32_t degrade_hanging(const struct degrade_limiter *l);
+/* So many of those under way hang, and take none of that room from other features than theirs
+ * (a bit each, by index). */
+uint32_t degrade_hanging(const struct degrade_limiter *l, uint64_t *features);
+/* What a limiter begins with that follows another, whose words these were. */
+void degrade_hanging_was(struct degrade_limiter *l, uint32_t hanging, uint64_t features, int64_t now);
 /* Has the datacenter room for one more request of this tier while so many are in flight
  * (of all tiers and workers)? A lesser tier's room ends before a more important one's (P3);
  * core_floor (basis points) of the limit is never the lesser tiers'. */

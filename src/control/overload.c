@@ -141,7 +141,7 @@ void ctl_overload_apply(const struct ctl *c, struct degrade_live *live)
 	for (d = 0; d < c->conf->datacenters; d++) {
 		for (b = 0; b < DEGRADE_BOUNDS; b++)
 			live->limit[d][b] = degrade_limit_of(&o->limiter[d], (enum degrade_bound)b);
-		live->hanging[d] = degrade_hanging(&o->limiter[d]);
+		live->hanging[d] = degrade_hanging(&o->limiter[d], &live->hangs[d]);
 	}
 	live->overload = o->admission.level;
 	for (f = 0; o->admission.admitted > 0 && f < c->conf->features; f++)
@@ -153,9 +153,11 @@ void ctl_overload_take_over(struct ctl *c, const struct degrade_live *last)
 {
 	unsigned d, b;
 
-	for (d = 0; d < c->conf->datacenters; d++)
+	for (d = 0; d < c->conf->datacenters; d++) {
 		for (b = 0; b < DEGRADE_BOUNDS; b++)
 			c->overload.limiter[d].bound[b] = (struct degrade_bounded){ .limit = last->limit[d][b], .used = clock_now() };
+		degrade_hanging_was(&c->overload.limiter[d], last->hanging[d], last->hangs[d], clock_now());
+	}
 }
 
 /* By name. Tiers may have changed: who is let in is found anew. */

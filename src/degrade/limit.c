@@ -100,8 +100,12 @@ static void find_hanging(struct degrade_limiter *l, const struct degrade_traffic
 
 	for (f = 0; f < CONF_MAX_FEATURES; f++)
 		all += t->heads[f];
+	if (all > 0)
+		l->heard = now;
 	for (f = 0; f < CONF_MAX_FEATURES; f++) {
 		l->hangs[f] = 0;
+		if (now - l->heard >= HANGS / 2)
+			l->vouched[f] = 0;
 		if (t->heads[f] || t->rejects[f] || !t->under_way[f] || !l->silent[f]) {
 			l->silent[f] = now;
 			l->vouched[f] = 0;
@@ -115,7 +119,8 @@ static void find_hanging(struct degrade_limiter *l, const struct degrade_traffic
 
 static void gather(struct degrade_limiter *l, const struct degrade_traffic *t)
 {
-	uint32_t in_flight = t->in_flight - (uint32_t)least(t->in_flight, degrade_hanging(l));
+	uint64_t features;
+	uint32_t in_flight = t->in_flight - (uint32_t)least(t->in_flight, degrade_hanging(l, &features));
 	unsigned f, b;
 
 	for (f = 0; f < CONF_MAX_FEATURES; f++) {
@@ -350,7 +355,7 @@ static bool trial(struct degrade_limiter *l, const struct view *v, bool held, in
 	if (span < TRIAL_TIME || t->answers < (span < TRIAL_SLOW ? TRIAL_ENOUGH : TRIAL_FEW))
 		return t->stage;
 	fit = t->fit / t->answers;
-	flight = least(t->waited / (double)span, l->peak); /* what queued before the limit and goes now has waited for longer */
+	flight = least(t->waited / (double)span, most(1, l->peak)); /* what queued before the limit and goes now has waited for longer */
 	rate = t->answers / (double)span;
 	if (!t->stage) {
 		if (now >= t->next && t->used && fit < 1)
@@ -392,9 +397,11 @@ void degrade_limit(struct degrade_limiter *l, const struct conf_overload *c, con
 	gather(l, t);
 	span = now - l->from;
 	v = reduce(l, c, span);
-	if (!l->bound[DEGRADE_LESSER].limit && span >= WINDOW / 2 && rushed(l, &v, now))
+	if (!l->bound[DEGRADE_LESSER].limit && span >= WINDOW / 2 && rushed(l, &v, now)) {
 		l->bound[DEGRADE_LESSER] = (struct degrade_bounded){ .limit = most(DEGRADE_LIMIT_LEAST, most(l->carries, v.carried[DEGRADE_LESSER])),
 								     .used = now, .cut = now + v.wait };
+		l->rush = 0;
+	}
 	if (span < WINDOW || (v.count < ENOUGH && span < WINDOW_MOST))
 		return;
 	if (v.count < FEW) { /* too little to judge by */
@@ -420,14 +427,30 @@ uint32_t degrade_limit_of(const struct degrade_limiter *l, enum degrade_bound b)
 	return (uint32_t)(l->trial.stage ? l->trial.limit[b] : l->bound[b].limit);
 }
 
-uint32_t degrade_hanging(const struct degrade_limiter *l)
+uint32_t degrade_hanging(const struct degrade_limiter *l, uint64_t *features)
 {
 	uint32_t n = 0;
 	unsigned f;
 
-	for (f = 0; f < CONF_MAX_FEATURES; f++)
+	*features = 0;
+	for (f = 0; f < CONF_MAX_FEATURES; f++) {
 		n += l->hangs[f];
+		*features |= (uint64_t)(l->hangs[f] > 0) << f;
+	}
 	return n;
+}
+
+void degrade_hanging_was(struct degrade_limiter *l, uint32_t hanging, uint64_t features, int64_t now)
+{
+	unsigned f;
+
+	l->heard = now;
+	for (f = 0; f < CONF_MAX_FEATURES; f++) {
+		if (!(features >> f & 1))
+			continue;
+		l->silent[f] = now - HANGS;
+		l->vouched[f] = hanging;
+	}
 }
 
 bool degrade_room(const uint32_t limit[DEGRADE_BOUNDS], unsigned tier, uint16_t core_floor, uint32_t in_flight)

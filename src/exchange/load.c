@@ -77,6 +77,12 @@ bool load_limited(const struct worker *w)
 	return d < w->snap->conf->datacenters;
 }
 
+/* Of what hangs nobody says how much of it there would be room for. */
+static bool hangs(const struct xchg *x, unsigned d)
+{
+	return x->w->live.degrade.hangs[d] >> xchg_feature(x) & 1;
+}
+
 uint64_t load_full(const struct xchg *x)
 {
 	struct worker *w = x->w;
@@ -91,10 +97,11 @@ uint64_t load_full(const struct xchg *x)
 		if (!limited(&w->live.degrade, d))
 			continue;
 		now = w->others[d] + atomic_load_explicit(&w->part->load.in_flight[d], memory_order_relaxed);
-		now -= now < w->live.degrade.hanging[d] ? now : w->live.degrade.hanging[d];
+		if (!hangs(x, d))
+			now -= now < w->live.degrade.hanging[d] ? now : w->live.degrade.hanging[d];
 		if (degrade_room(w->live.degrade.limit[d], tier, c->overload.core_floor, now))
 			continue;
-		w->part->load.full[d][tier ? DEGRADE_LESSER : DEGRADE_CORE]++;
+		w->part->load.full[d][tier ? DEGRADE_LESSER : DEGRADE_CORE] += !hangs(x, d);
 		full |= (dc->endpoints < 64 ? (UINT64_C(1) << dc->endpoints) - 1 : UINT64_MAX) << dc->first_endpoint;
 	}
 	return full;
@@ -104,10 +111,12 @@ void load_decided(struct xchg *x)
 {
 	const struct conf *c = x->w->snap->conf;
 	struct board_load *load = &x->w->part->load;
-	unsigned tier = c->feature[xchg_feature(x)].tier;
-	bool forward = x->decision.way == CONF_FORWARD, overload = x->decision.why == DEGRADE_WHY_OVERLOADED;
+	unsigned tier = c->feature[xchg_feature(x)].tier, d;
+	bool forward = x->decision.way == CONF_FORWARD, overload = x->decision.why == DEGRADE_WHY_OVERLOADED, hanging = false;
 
-	if (!x->asked && (forward || overload)) {
+	for (d = 0; d < c->datacenters; d++)
+		hanging |= hangs(x, d);
+	if (!x->asked && !hanging && (forward || overload)) {
 		x->asked = true;
 		load->asked[tier]++;
 	}
@@ -115,6 +124,8 @@ void load_decided(struct xchg *x)
 		return;
 	x->shed = true;
 	x->w->part->tm.shed[tier]++;
+	if (hanging)
+		return;
 	if (x->ask.last_fault == FAULT_OVERLOADED)
 		load->turned[tier]++;
 	else

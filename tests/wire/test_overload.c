@@ -122,6 +122,7 @@ static void lesser_tiers_first(void **state)
 /* What hangs takes no room; when it is over, before that is known, the rest is not less than nothing. */
 static void what_hangs_takes_no_room(void **state)
 {
+	uint64_t turned;
 	struct proxy p;
 	struct seen s, no;
 
@@ -134,6 +135,13 @@ static void what_hangs_takes_no_room(void **state)
 	answered(&p, &s, 0);
 	p.worker.others[0] = p.worker.others[1] = 1016;
 	refused(&p, &no, "/standard/a", 1);
+	/* Nor does it find any beyond what there is, and asks for none. */
+	p.worker.others[0] = p.worker.others[1] = 1015;
+	p.worker.live.degrade.hangs[0] = p.worker.live.degrade.hangs[1] = UINT64_MAX;
+	turned = p.worker.part->load.turned[1];
+	refused(&p, &no, "/standard/a", 1);
+	assert_int_equal(p.worker.part->load.turned[1], turned);
+	p.worker.live.degrade.hangs[0] = p.worker.live.degrade.hangs[1] = 0;
 	p.worker.others[0] = p.worker.others[1] = 0;
 	forwarded(&p, &s, "/standard/a", 2);
 	answered(&p, &s, 1);

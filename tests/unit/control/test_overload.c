@@ -260,6 +260,7 @@ static void what_hangs_is_told(void **state)
 	}
 	assert_int_equal(published().hanging[0], 0);
 	assert_int_equal(published().hanging[1], 100);
+	assert_int_equal(published().hangs[1], 1 << 2);
 	ctl_configure(ctl, conf(test_conf_reordered(NULL)));
 	assert_int_equal(published().hanging[0] + published().hanging[1], 0);
 }

@@ -192,26 +192,36 @@ static inline void sim_serve(struct sim *s, unsigned f)
 	sim_push(s, j);
 }
 
+static inline uint32_t sim_hanging(const struct sim *s)
+{
+	uint64_t features;
+
+	return degrade_hanging(&s->limiter, &features);
+}
+
 static inline void sim_arrive(struct sim *s, unsigned f)
 {
 	const struct sim_feature *kind = &s->feature[f];
 	uint32_t limit[DEGRADE_BOUNDS] = { degrade_limit_of(&s->limiter, DEGRADE_LESSER), degrade_limit_of(&s->limiter, DEGRADE_CORE) };
 	uint64_t user = cases_below(&s->seed, (uint32_t)kind->users);
 	uint16_t cohort = (uint16_t)(user * DEGRADE_FULL / kind->users);
-	uint32_t hanging = degrade_hanging(&s->limiter);
+	uint64_t hangs;
+	uint32_t hanging = degrade_hanging(&s->limiter, &hangs);
 	unsigned t = kind->tier, k;
 
+	if (hangs >> f & 1)
+		hanging = 0;
 	s->asked[t]++;
-	s->demand.asked[t]++;
+	s->demand.asked[t] += !(hangs >> f & 1);
 	s->next[f] = s->now + sim_gap(s, f);
 	if (s->admit.admitted > 0 && cohort >= s->admit.share[t]) {
-		s->demand.cut[t]++;
+		s->demand.cut[t] += !(hangs >> f & 1);
 		s->refused[t]++;
 		for (k = t + 1; k < SIM_TIERS; k++)
 			s->refused_under_lesser += s->admit.share[k] > 0;
 	} else if (!degrade_room(limit, t, s->conf.core_floor, s->in_flight > hanging ? s->in_flight - hanging : 0)) {
-		s->traffic.full[t ? DEGRADE_LESSER : DEGRADE_CORE]++;
-		s->demand.turned[t]++;
+		s->traffic.full[t ? DEGRADE_LESSER : DEGRADE_CORE] += !(hangs >> f & 1);
+		s->demand.turned[t] += !(hangs >> f & 1);
 		s->refused[t]++;
 	} else if (s->in_flight < SIM_FLIGHT) {
 		sim_serve(s, f);

@@ -229,6 +229,28 @@ static void core_hangs(unsigned i, unsigned seed)
 	HOLDS("hang ends", sim_goodput(&sim) >= 0.8 * capacity(&fleets[i]));
 }
 
+/* Who follows a limiter that has died knows what hangs; and when nothing is answered any more,
+ * nobody vouches for it. */
+static void test_hanging_was(void **state)
+{
+	static const struct conf_overload c = { .wait_ms = 20, .core_wait_ms = 250, .core_floor = 2000 };
+	struct degrade_traffic t = { .heads = { 10 }, .answers = { 10 }, .under_way = { 3, 0, 100 }, .in_flight = 103 };
+	struct degrade_limiter l = { 0 };
+	const bool hold[DEGRADE_BOUNDS] = { false };
+	int64_t now = 1000 * (int64_t)SIM_SEC;
+	uint64_t features;
+
+	degrade_hanging_was(&l, 90, 1 << 2, now);
+	now += 100 * SIM_MS;
+	degrade_limit(&l, &c, &t, hold, now);
+	assert_int_equal(degrade_hanging(&l, &features), 100);
+	assert_int_equal(features, 1 << 2);
+	t = (struct degrade_traffic){ .under_way = { 3, 0, 200 }, .in_flight = 203 };
+	now += SIM_SEC;
+	degrade_limit(&l, &c, &t, hold, now);
+	assert_int_equal(degrade_hanging(&l, &features), DEGRADE_LIMIT_LEAST);
+}
+
 /* Nothing at all is answered: that lets in no more, but for as many as show whether it is. */
 static void stall(unsigned i, unsigned seed)
 {
@@ -240,13 +262,13 @@ static void stall(unsigned i, unsigned seed)
 	sim_stall(&sim, 300);
 	for (n = 0; n < 20; n++) {
 		sim_run(&sim, 0.1);
-		HOLDS("stall", !degrade_hanging(&sim.limiter));
+		HOLDS("stall", !sim_hanging(&sim));
 	}
 	sim_run(&sim, 10);
 	sim_stall(&sim, 5000);
 	for (n = 0; n < 80; n++) {
 		sim_run(&sim, 0.1);
-		worst = degrade_hanging(&sim.limiter) > worst ? degrade_hanging(&sim.limiter) : worst;
+		worst = sim_hanging(&sim) > worst ? sim_hanging(&sim) : worst;
 	}
 	HOLDS("stall", worst <= 4 * DEGRADE_LIMIT_LEAST);
 }
@@ -262,7 +284,7 @@ static void long_polls(unsigned i, unsigned seed)
 	load(&fleets[i], 3, 1.5);
 	for (n = 0; n < 100; n++) {
 		sim_run(&sim, 0.1);
-		HOLDS("polls", !degrade_hanging(&sim.limiter));
+		HOLDS("polls", !sim_hanging(&sim));
 	}
 }
 
@@ -498,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_hanging_flood),
 		cmocka_unit_test(test_core_hangs),
 		cmocka_unit_test(test_stall),
+		cmocka_unit_test(test_hanging_was),
 		cmocka_unit_test(test_long_polls),
 		cmocka_unit_test(test_without_limits),
 		cmocka_unit_test(test_capacity_goes_and_returns),
