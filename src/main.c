@@ -71,6 +71,16 @@ static char *read_file(const char *path, unsigned long *len)
 	return text;
 }
 
+static void check_trust(const char *ca, bool verify, struct conf_mark at, bool alpn, struct conf_errors *errors)
+{
+	char why[256];
+	struct net_tls *t = net_tls_client(ca, verify, alpn, why);
+
+	if (!t)
+		conf_errors_add(errors, at, "%s", why);
+	net_tls_put(t);
+}
+
 /* Certificates, keys and trust stores that can be read may still be none, or not fit. */
 static void check_tls(const struct conf *conf, struct conf_errors *errors)
 {
@@ -88,13 +98,11 @@ static void check_tls(const struct conf *conf, struct conf_errors *errors)
 		net_tls_put(t);
 	}
 	for (i = 0; i < conf->datacenters; i++) {
-		if (!conf->datacenter[i].tls)
-			continue;
-		t = net_tls_client(conf->datacenter[i].ca, conf->datacenter[i].verify, true, why);
-		if (!t)
-			conf_errors_add(errors, conf->datacenter[i].mark, "%s", why);
-		net_tls_put(t);
+		if (conf->datacenter[i].tls)
+			check_trust(conf->datacenter[i].ca, conf->datacenter[i].verify, conf->datacenter[i].mark, true, errors);
 	}
+	if (conf->redis.enabled && conf->redis.tls)
+		check_trust(conf->redis.ca, conf->redis.verify, conf->redis.mark, false, errors);
 }
 
 /* A plan of tiers and modes that could not be read would only repeat their errors. */

@@ -124,6 +124,7 @@ struct conf_mode {
 };
 
 struct conf_redis {
+	struct conf_mark mark; /* of its trust store, if one is named */
 	bool enabled;
 	const char *address; /* "127.0.0.1:6379", "unix:/path" */
 	const char *username, *password; /* NULL: none */

@@ -216,6 +216,7 @@ static void check_redis(struct loader *l, const struct node *root)
 {
 	const struct node *redis = node_get(root, "redis");
 
+	l->c->redis.mark = place(node_get(redis, "tls"), "ca");
 	if (given(redis, "password") && given(redis, "password_file"))
 		conf_errors_add(l->errors, place(redis, "password_file"), "\"password\" and \"password_file\" are both given; expected one");
 	if (l->c->redis.username && !given(redis, "password") && !given(redis, "password_file"))

@@ -110,6 +110,16 @@ def test_check_tries_the_certificates(world, old, new, why):
     assert code == 78 and re.search(why, out), out
 
 
+def test_check_tries_the_trust_of_redis(world):
+    cfg, path = written(world, redis=6379)
+    for ca, expected in (("ca.pem", 0), ("rsa.key", 78)):
+        cfg.data["redis"]["tls"] = {"ca": str(world.certs / ca)}
+        path.write_text(cfg.text())
+        code, out = check(path)
+        assert code == expected, out
+    assert re.search(r"yaml:\d+:\d+: error: .*rsa\.key", out), out
+
+
 def test_key_that_does_not_fit(world):
     """Refused at start with a sentence; at reload the old one stays."""
     cfg, _ = written(world)
