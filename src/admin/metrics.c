@@ -11,7 +11,7 @@
 #include "firebreak/clock.h"
 #include "reply.h"
 
-#define READ_TRIES 100 /* laying out takes some 100 us */
+#define READ_TRIES 10000 /* some 10 ms: laying out takes microseconds, but who does it may have to wait for a CPU */
 
 /* A worker's block as the configuration in force names its places: during a reload some
  * workers are a turn behind us. Read again while one is being laid out anew. */
@@ -23,7 +23,8 @@ static void add_worker(const struct admin *a, const struct board_worker *w, stru
 
 	for (tries = 0; tries < READ_TRIES; tries++) {
 		generation = atomic_load(&w->generation);
-		memcpy(copy, &w->tm, sizeof(*copy));
+		if (generation || tries == READ_TRIES - 1)
+			memcpy(copy, &w->tm, sizeof(*copy));
 		if (generation && generation == atomic_load(&w->generation))
 			break;
 		sched_yield();

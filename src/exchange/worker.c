@@ -93,12 +93,22 @@ static void replace_redis(struct worker *w, struct rds_client *rds)
  * is what they are laid out by, NULL when nobody knows any more. */
 static void lay_out(struct board_worker *part, const struct conf *from, const struct conf *to)
 {
+	struct tm_worker *next = malloc(sizeof(*next));
+
+	/* Made beside it: who is killed or put off while the generation is none loses the names, or its reader does. */
+	if (next)
+		memcpy(next, &part->tm, sizeof(*next));
+	if (next && from)
+		tm_remap(next, from, to);
+	else if (next)
+		tm_forget_names(next);
 	board_worker_renumber(part);
-	if (from)
-		tm_remap(&part->tm, from, to);
+	if (next)
+		memcpy(&part->tm, next, sizeof(*next));
 	else
 		tm_forget_names(&part->tm);
 	part->generation = to->generation;
+	free(next);
 }
 
 /* The one before us may have died with an older configuration in force. */

@@ -136,6 +136,7 @@ def test_checks_that_time_out_under_load(world):
     """Requests are answered, so it is not dead."""
     s = Two(world)
     busy = s.backends["a"][0]
+    proc.wait_for(lambda: s.proxy.metric("firebreak_exchanges_total", datacenter="a") > 100, what="requests that are answered")
     busy.healthy = None  # no answer at all
     proc.wait_for(lambda: s.proxy.p.log().count('"check.late"') >= 6, 15, what="late checks")
     assert s.endpoint(busy)["state"] in ("up", "suspect")
