@@ -151,7 +151,7 @@ bool attempt_again(struct xchg *x, enum fault fault)
 		tried = x->want.tried &= ~(UINT64_C(1) << x->endpoint);
 	if (!dc_pool_any(x->w->pool, tried | full))
 		return false;
-	return worker_retry(x->w, fault == FAULT_UPSTREAM_UNAVAILABLE);
+	return worker_retry(x->w, kind != FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter);
 }
 
 /* The statuses with which servers in the middle say it (RFC 9110 15.6), and gRPC's in place

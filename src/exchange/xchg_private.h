@@ -70,7 +70,7 @@ void budget_look(struct budget *b, unsigned percent, unsigned minimum, uint64_t 
 /* One retry; it has to be in the totals of the next look. */
 bool budget_take(struct budget *b);
 /* Is there enough for retries that a client can provoke, by asking for what always fails?
- * An eighth is kept for requests whose connection or endpoint is lost. */
+ * An eighth is kept for requests whose connection or endpoint is lost, or that were refused unprocessed. */
 bool budget_spare(const struct budget *b);
 
 /* How long a feature's heads take: smoothed time and deviation (RFC 6298 2), ns. */
@@ -126,8 +126,9 @@ struct worker {
 };
 
 uint64_t worker_random(struct worker *w);
-/* Takes a retry from the node's budget, or counts that there was none. `provoked`: an answer
- * is the reason, which a client can bring about; some are kept for other reasons. */
+/* Takes a retry from the node's budget, or counts that there was none. `provoked`: what an
+ * endpoint made of the request is the reason, which a client can bring about; some are kept
+ * for other reasons. */
 bool worker_retry(struct worker *w, bool provoked);
 /* What the turn gathered leaves, on both sides. */
 void worker_pump(struct worker *w);

@@ -127,6 +127,32 @@ static void tries_and_budget_end_it(void **state)
 	proxy_end(&p);
 }
 
+/* The last eighth of the budget is for what a request cannot bring about by itself. */
+static void what_a_request_brings_about_leaves_some(void **state)
+{
+	static const bool again[] = { [RESET] = false, [REFUSED] = true, [CLOSED] = true };
+	struct proxy p;
+	struct seen s;
+	enum failure how;
+
+	for (how = RESET; how <= CLOSED; how++) {
+		proxy_start_two(&p, FEATURE);
+		rules(&p)->budget_minimum = rules(&p)->budget_percent = 0;
+		p.worker.budget = (struct budget){ .tokens = 5, .full = 100, .at = clock_now(), .retries = p.worker.part->retries };
+		p.w.silent = true;
+		ask(&p, &s, "GET", NULL, true);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		break_off(&p, 0, how);
+		if (again[how]) {
+			WIRE_UNTIL(&p.w, p.w.count == 2);
+			succeed(&p, 1);
+		}
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(s.status, again[how] ? 200 : 502);
+		proxy_end(&p);
+	}
+}
+
 /* The other endpoint gets every octet once and in order, or none: those that came before
  * the failure, and those that come after it. */
 static void a_body_is_repeated_whole_or_not_at_all(void **state)
@@ -219,6 +245,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(tries_and_budget_end_it),
+		cmocka_unit_test(what_a_request_brings_about_leaves_some),
 		cmocka_unit_test(a_body_is_repeated_whole_or_not_at_all), cmocka_unit_test(an_answer_that_began_is_not_begun_again),
 		cmocka_unit_test(fields_are_added_behind_any_number),
 	};
