@@ -203,6 +203,15 @@ static void attempt_failed(struct xchg *x, enum fault fault)
 
 /* ---- time ---- */
 
+static void break_now(struct xchg *x, enum fault fault)
+{
+	x->fault = fault;
+	answer_break_off(x, fault);
+	if (x->down->fault != FAULT_NONE) /* by a reset */
+		x->outcome = TM_FAILED;
+	attempt_cancel(x, fault);
+}
+
 static void stream_idle(struct xchg *x)
 {
 	int64_t last = x->down->active, limit = x->feature->stream_idle_ms * CLOCK_MS, now = clock_now();
@@ -210,8 +219,7 @@ static void stream_idle(struct xchg *x)
 	if (x->up && x->up->active > last)
 		last = x->up->active;
 	if (x->breaking && x->up && !x->up->remote_end) {
-		answer_break_off(x, x->fault);
-		attempt_cancel(x, x->fault);
+		break_now(x, x->breaking);
 	} else if (deadline_over(x, now)) {
 		x->fault = FAULT_DEADLINE;
 		x->outcome = TM_FAILED;
@@ -500,8 +508,7 @@ static bool break_later(struct xchg *x, enum fault fault)
 
 	if (wait <= 0)
 		return false;
-	x->fault = fault;
-	x->breaking = true;
+	x->breaking = fault;
 	net_timer_arm(x->w->loop, &x->timer, deadline_or(x, clock_now() + wait));
 	return true;
 }
@@ -511,8 +518,8 @@ static void on_drained(struct xchg *x)
 {
 	bool lasts = x->feature->long_lived || x->connect || clock_now() - x->started > x->feature->timeout_ms * CLOCK_MS;
 
-	if (lasts && x->state == XCHG_STREAMING && !x->breaking && !x->up->remote_end)
-		break_later(x, FAULT_DRAINED);
+	if (lasts && x->state == XCHG_STREAMING && !x->breaking && !x->up->remote_end && !break_later(x, FAULT_DRAINED))
+		break_now(x, FAULT_DRAINED);
 }
 
 static void on_attempt_closed(struct xchg *x)
@@ -526,7 +533,9 @@ static void on_attempt_closed(struct xchg *x)
 		attempt_spoilt(x, f);
 		x->fault = f;
 		x->outcome = TM_FAILED;
-		if (!x->breaking && !break_later(x, f))
+		if (x->breaking)
+			x->breaking = f;
+		else if (!break_later(x, f))
 			answer_break_off(x, f);
 	}
 	x->down->tunnel = false; /* nobody is there for the rest */

@@ -211,7 +211,7 @@ struct xchg {
 	struct attempt other;   /* asked beside the current one: whichever answers first is it */
 	int64_t deadline;       /* the client's, 0: none */
 	struct h2_field *left[2]; /* the fields that say upstream what is left of it: gRPC's, the configured one */
-	bool breaking;          /* the answer is cut, or is to be: its end is due later */
+	enum fault breaking;    /* why the answer is cut, or is to be: its end is due later */
 	int64_t hedge_due;      /* when to ask another, 0: not for lateness alone */
 	bool asked, shed;       /* counted as demand, as kept out by overload */
 	unsigned interims;      /* of the current attempt, passed on */

@@ -355,6 +355,70 @@ static void a_drain_without_a_spread(void **state)
 	proxy_end(&p);
 }
 
+/* A download that takes longer than its feature's time does not hold up a drain for ever. */
+static void a_drain_ends_what_is_overdue(void **state)
+{
+	struct tm_worker *tm;
+	struct proxy p;
+	struct seen s;
+	uint64_t drained, failed;
+
+	begin(&p, MIXED);
+	tm = &p.worker.part->tm;
+	memset(p.worker.part->endpoint, 0, sizeof(p.worker.part->endpoint));
+	p.w.silent = true;
+	begun(&p, &s, "/a", "application/octet-stream");
+	proxy_pass_time(&p, 4 * CLOCK_SEC);
+	drain(&p, DC_DRAINED);
+	proxy_pass_time(&p, 100 * CLOCK_MS);
+	assert_false(s.what & H2_CLOSED);
+	drained = tm->fault[FAULT_DRAINED];
+	failed = tm->exchange[0][TM_FAILED][0];
+	proxy_pass_time(&p, CLOCK_SEC);
+	proxy_pass_time(&p, 100 * CLOCK_MS);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.error_code, H2_ERR_INTERNAL);
+	WIRE_UNTIL(&p.w, p.w.served[0].what & H2_CLOSED);
+	assert_int_equal(tm->fault[FAULT_DRAINED] - drained, 1);
+	assert_int_equal(tm->exchange[0][TM_FAILED][0] - failed, 1);
+	assert_int_equal(p.worker.part->endpoint[0].traffic.errors, 0);
+	proxy_end(&p);
+}
+
+/* What ends by itself before its turn is counted as any other; what is cut, as failed. */
+static void a_drain_counts_what_it_ends(void **state)
+{
+	struct tm_worker *tm;
+	struct proxy p;
+	struct seen whole, cut;
+	struct h2_stream *st;
+	uint64_t drained, served, failed;
+	int i;
+
+	begin(&p, MIXED);
+	tm = &p.worker.part->tm;
+	drained = tm->fault[FAULT_DRAINED];
+	served = tm->exchange[1][TM_SERVED][0];
+	failed = tm->exchange[1][TM_FAILED][0];
+	p.w.silent = true;
+	st = begun(&p, &whole, "/events/a", "text/event-stream");
+	begun(&p, &cut, "/events/b", "application/octet-stream");
+	((struct conf *)(uintptr_t)p.worker.snap->conf)->retry.stream_spread_ms = 60000;
+	drain(&p, DC_DRAINED);
+	proxy_pass_time(&p, 100 * CLOCK_MS);
+	assert_int_equal((whole.what | cut.what) & H2_CLOSED, 0);
+	proxy_write(st, 5, true);
+	WIRE_UNTIL(&p.w, whole.what & H2_CLOSED);
+	for (i = 0; i < 61; i++)
+		proxy_pass_time(&p, CLOCK_SEC);
+	assert_true(cut.what & H2_CLOSED);
+	assert_int_equal(cut.error_code, H2_ERR_INTERNAL);
+	assert_int_equal(tm->fault[FAULT_DRAINED] - drained, 1);
+	assert_int_equal(tm->exchange[1][TM_SERVED][0] - served, 1);
+	assert_int_equal(tm->exchange[1][TM_FAILED][0] - failed, 1);
+	proxy_end(&p);
+}
+
 /* Not all in one instant; and one that ends by itself meanwhile is whole. */
 static void a_drain_spreads_the_ends(void **state)
 {
@@ -427,6 +491,7 @@ int main(void)
 		cmocka_unit_test(attempt_after_a_long_look), cmocka_unit_test(words_follow_their_feature),
 		cmocka_unit_test(words_of_a_feature_that_is_gone), cmocka_unit_test(endpoints_are_others),
 		cmocka_unit_test(events_for_hours), cmocka_unit_test(a_drain_ends_what_lasts),
+		cmocka_unit_test(a_drain_ends_what_is_overdue), cmocka_unit_test(a_drain_counts_what_it_ends),
 		cmocka_unit_test(a_drain_spreads_the_ends), cmocka_unit_test(a_drain_without_a_spread), cmocka_unit_test(a_pause_of_ours_is_not_the_endpoints),
 	};
 
