@@ -274,6 +274,7 @@ static void on_pong(void *owner, int64_t rtt)
 	l->proven = true;
 	l->doubted = false;
 	l->ticks = 0;
+	l->ep->pongs++;
 	l->ep->slow_pong = rtt > l->ep->slow_pong ? rtt : l->ep->slow_pong - l->ep->slow_pong / 16;
 	if (l->patience < 8)
 		l->patience++;

@@ -56,6 +56,7 @@ struct endpoint {
 	int64_t connect_at;      /* not before: pause after a failure, pace of spares */
 	int64_t backoff;
 	int64_t slow_pong;       /* what its slowest answer to a PING lately took */
+	unsigned pongs;          /* answers it is known by */
 	int64_t calm_until;      /* it said that it had enough (ENHANCE_YOUR_CALM) */
 	bool calm;               /* perhaps a gRPC server, or another that counts PINGs */
 	bool grpc;               /* it is one */

@@ -19,6 +19,8 @@
 #define TICK_QUIET (100 * CLOCK_MS)
 #define TICK_PROVING (10 * CLOCK_MS)
 #define DOUBT      (5 * CLOCK_MS)
+#define STRANGE    (40 * CLOCK_MS) /* the same, of whom little is known */
+#define KNOWN      8               /* answers to PINGs */
 #define DOUBTED    (50 * CLOCK_MS)  /* not asked for so long; each check in doubt begins it anew */
 #define TICKS      3 /* checks that must have seen the PING pending: we may have been the one that slept */
 
@@ -55,7 +57,7 @@ static int64_t timeout(const struct link *l)
 /* By its own standards: much slower than it was lately at its slowest. */
 static int64_t overdue(const struct link *l)
 {
-	return smaller(l->proven ? larger(DOUBT, 2 * l->ep->slow_pong) : NEVER, timeout(l) / 2);
+	return smaller(l->proven ? larger(l->ep->pongs < KNOWN ? STRANGE : DOUBT, 2 * l->ep->slow_pong) : NEVER, timeout(l) / 2);
 }
 
 static void silent(struct link *l)
