@@ -93,15 +93,13 @@ static void replace_redis(struct worker *w, struct rds_client *rds)
  * is what they are laid out by, NULL when nobody knows any more. */
 static void lay_out(struct board_worker *part, const struct conf *from, const struct conf *to)
 {
-	struct tm_worker *next = malloc(sizeof(*next));
+	struct tm_worker *next = from ? malloc(sizeof(*next)) : NULL;
 
 	/* Made beside it: who is killed or put off while the generation is none loses the names, or its reader does. */
-	if (next)
+	if (next) {
 		memcpy(next, &part->tm, sizeof(*next));
-	if (next && from)
 		tm_remap(next, from, to);
-	else if (next)
-		tm_forget_names(next);
+	}
 	board_worker_renumber(part);
 	if (next)
 		memcpy(&part->tm, next, sizeof(*next));

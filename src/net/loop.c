@@ -21,7 +21,7 @@
 
 #include "firebreak/log.h"
 
-#define STOOD_STILL   (100 * CLOCK_MS) /* timers are late by so much, and the wait is to blame */
+#define STOOD_STILL   (100 * CLOCK_MS) /* timers are late by so much: this process was stopped, or very busy */
 #define CATCH_UP      16 /* looks at the sockets: each tells of more of them than the one before */
 #define CATCH_UP_TIME (50 * CLOCK_MS)
 
