@@ -10,6 +10,14 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+const char *__lsan_default_suppressions(void);
+
+/* The parser of 0.7.12 loses 4 KiB over some quoted scalars that do not end. That we give back
+ * what it gave us is seen by the unit tests, which run with the same sanitizer and without this. */
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libfyaml.so";
+}
 
 static char *printed(const struct conf *c, const struct conf_errors *e)
 {
