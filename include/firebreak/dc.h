@@ -69,6 +69,7 @@ struct dc_live {
 /* A worker's own short memory beside the board: endpoints that just failed it. */
 struct dc_local {
 	int64_t avoid_until[CONF_MAX_ENDPOINTS]; /* monotonic ns */
+	int64_t doubt_until[CONF_MAX_ENDPOINTS];
 	uint16_t failures[CONF_MAX_ENDPOINTS];   /* in a row, grows the wait */
 	uint32_t in_flight[CONF_MAX_ENDPOINTS];
 	double latency[CONF_MAX_ENDPOINTS];      /* EWMA, ns, as it was then: */
@@ -81,7 +82,9 @@ void dc_local_failed(struct dc_local *l, unsigned endpoint, int64_t now);
 void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now, bool well);
 /* It has taken this long (ns) without an answer, and may take longer: no failure. */
 void dc_local_slow(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now);
-/* It may be failing: go elsewhere until then, without counting a failure. */
+/* Go elsewhere until then, without counting a failure. */
+void dc_local_avoid(struct dc_local *l, unsigned endpoint, int64_t until);
+/* The same of one that may only have paused: but for whom a fence sends there. */
 void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until);
 /* It was proven good (a PING answered, control calls it up): avoid it no longer. */
 void dc_local_trust(struct dc_local *l, unsigned endpoint);
@@ -116,6 +119,8 @@ bool dc_stays(const struct conf *c, const struct dc_live *live, const struct dc_
 int dc_home(const struct conf *c, uint64_t hash);
 /* Everybody is sent home: all datacenters are up with all of their share, and no endpoint is avoided. */
 bool dc_plain(const struct conf *c, const struct dc_live *live, const struct dc_local *local, int64_t now);
+/* A bit for each of its endpoints, as in dc_want's tried. */
+uint64_t dc_endpoints(const struct conf_datacenter *dc);
 /* True when dc_pick would find something. */
 bool dc_any(const struct conf *c, const struct dc_live *live, uint64_t tried);
 

@@ -49,6 +49,8 @@ void dc_pool_outrun(struct dc_pool *p, int endpoint, int64_t after_ns);
 /* This request got no answer in its time. A connection on which nothing at all was
  * answered meanwhile takes no new ones: PING may pass where requests do not. */
 void dc_pool_unanswered(const struct h2_stream *st);
+/* It failed, or has not answered PING for so long that it may have: others come first, always. */
+bool dc_pool_avoids(const struct dc_pool *p, int endpoint);
 /* The datacenter dc_pool_request would choose now; -1: none. */
 int dc_pool_where(struct dc_pool *p, const struct dc_want *want);
 /* Every user is sent to his own datacenter (dc_plain). */

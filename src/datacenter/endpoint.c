@@ -144,7 +144,7 @@ void endpoint_failed(struct endpoint *ep, enum fault fault)
 	if (ep->resolve_at > now + RESOLVE_AGAIN)
 		ep->resolve_at = now + RESOLVE_AGAIN;
 	dc_local_failed(&p->local, (unsigned)ep->index, now);
-	dc_local_doubt(&p->local, (unsigned)ep->index, NEVER); /* until proven */
+	dc_local_avoid(&p->local, (unsigned)ep->index, NEVER); /* until proven */
 	if (!ep->proving) {
 		/* The first new try comes at once: it may have been that link alone. */
 		ep->backoff = 0;
@@ -272,7 +272,7 @@ static void on_pong(void *owner, int64_t rtt)
 	if (!l->proven && !l->leaving)
 		l->ep->streams = h2_session_room(l->h2) + h2_session_streams(l->h2);
 	l->proven = true;
-	l->doubted = false;
+	l->doubted = DOUBT_NONE;
 	l->ticks = 0;
 	l->ep->pongs++;
 	l->ep->slow_pong = rtt > l->ep->slow_pong ? rtt : l->ep->slow_pong - l->ep->slow_pong / 16;
@@ -405,6 +405,8 @@ struct link *endpoint_link(struct endpoint *ep, bool connect, enum fault *why)
 	}
 	if (beginning)
 		return beginning;
+	if (doubtful && doubtful->doubted < DOUBT_GRAVE)
+		return doubtful;
 	*why = unable ? FAULT_UPSTREAM_NO_CONNECT : FAULT_UPSTREAM_FULL;
 	if (usable < limits->upstream_connections && ep->count < 4 * limits->upstream_connections && !unable &&
 	    (l = link_open(ep, why)))

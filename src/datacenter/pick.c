@@ -6,7 +6,7 @@
  *   datacenters ranked:  sound  >  sound, but this user is beyond its share
  *                        >  has an endpoint worth trying
  *                        >  beyond the share while users are moved to or from it, or held
- *                        >  only avoided endpoints
+ *                        >  only doubted endpoints  >  only avoided ones
  *   within a rank:       weighted rendezvous hash of want->hash
  *   within it:           of the endpoints that do not have too much under way already two
  *                        drawn by weight, the less loaded one
@@ -22,7 +22,7 @@ __extension__ typedef unsigned __int128 uint128;
 #define ERROR_LIKE  CLOCK_SEC /* an error answer counts as one that took this long */
 #define TIMES_MOST  4         /* latency makes an endpoint no more than so many times as loaded */
 
-enum rank { SOUND, CROWDED, WORTH_TRYING, HELD, AVOIDED, UNUSABLE };
+enum rank { SOUND, CROWDED, WORTH_TRYING, HELD, DOUBTED, AVOIDED, UNUSABLE };
 
 /* ---- what a worker remembers ---- */
 
@@ -65,19 +65,30 @@ void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns
 		dc_local_slow(l, endpoint, !well && latency_ns < ERROR_LIKE ? ERROR_LIKE : latency_ns, now);
 }
 
-void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until)
+void dc_local_avoid(struct dc_local *l, unsigned endpoint, int64_t until)
 {
 	if (l->avoid_until[endpoint] < until)
 		l->avoid_until[endpoint] = until;
+}
+
+void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until)
+{
+	l->doubt_until[endpoint] = until;
 }
 
 void dc_local_trust(struct dc_local *l, unsigned endpoint)
 {
 	l->failures[endpoint] = 0;
 	l->avoid_until[endpoint] = 0;
+	l->doubt_until[endpoint] = 0;
 }
 
 /* ---- ranks ---- */
+
+static enum rank opinion(const struct dc_local *local, unsigned i, int64_t now, enum rank otherwise)
+{
+	return local->avoid_until[i] > now ? AVOIDED : local->doubt_until[i] > now ? DOUBTED : otherwise;
+}
 
 static enum rank rank_endpoint(const struct dc_live *live, const struct dc_local *local, uint64_t tried, unsigned i,
 			       int64_t now)
@@ -87,10 +98,10 @@ static enum rank rank_endpoint(const struct dc_live *live, const struct dc_local
 	switch (live->endpoint_state[i]) {
 	case DC_UP:
 	case DC_RESTORING:
-		return local->avoid_until[i] > now ? AVOIDED : SOUND;
+		return opinion(local, i, now, SOUND);
 	case DC_SUSPECT:
 	case DC_PROBING:
-		return local->avoid_until[i] > now ? AVOIDED : WORTH_TRYING;
+		return opinion(local, i, now, WORTH_TRYING);
 	default:
 		return UNUSABLE;
 	}
@@ -123,7 +134,7 @@ static enum rank rank_datacenter(const struct conf *c, const struct dc_live *liv
 		if (r == UNUSABLE)
 			continue;
 		usable++;
-		failing += local->avoid_until[i] > now;
+		failing += opinion(local, i, now, SOUND) != SOUND;
 		if (!(tried >> i & 1) && r < best)
 			best = r;
 	}
@@ -211,14 +222,20 @@ static int nearest(const struct conf *c, const struct score *s, const enum rank 
 	return found;
 }
 
-/* What was written there is not to be asked for elsewhere while anybody there may answer. */
+uint64_t dc_endpoints(const struct conf_datacenter *dc)
+{
+	return (dc->endpoints < 64 ? (UINT64_C(1) << dc->endpoints) - 1 : UINT64_MAX) << dc->first_endpoint;
+}
+
+/* What was written there is not to be asked for elsewhere while anybody there may answer; after
+ * a try there in vain, anybody of whom there is no doubt: they may all be silent. */
 static bool fence_stands(const struct conf *c, const struct dc_live *live, const struct dc_local *local, const struct dc_want *want,
 			 int64_t now)
 {
 	unsigned d = want->fence - 1u;
 
 	return want->fence && d < c->datacenters && live->datacenter_state[d] != DC_PROBING &&
-	       rank_datacenter(c, live, local, want->tried, d, now) < AVOIDED;
+	       rank_datacenter(c, live, local, want->tried, d, now) < (want->tried & dc_endpoints(&c->datacenter[d]) ? DOUBTED : AVOIDED);
 }
 
 static int pick_datacenter(const struct conf *c, const struct dc_live *live, const struct dc_local *local,
@@ -385,7 +402,7 @@ bool dc_plain(const struct conf *c, const struct dc_live *live, const struct dc_
 		if (live->datacenter_state[d] != DC_UP || live->share[d] < DEGRADE_FULL)
 			return false;
 	for (i = 0; i < c->endpoints; i++)
-		if (local->avoid_until[i] > now)
+		if (opinion(local, i, now, SOUND) != SOUND)
 			return false;
 	return true;
 }

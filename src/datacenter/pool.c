@@ -216,6 +216,7 @@ bool dc_pool_reconfigure(struct dc_pool *p, const struct conf *conf, struct boar
 		old[from[i]] = NULL;
 		next[i]->index = (int)i;
 		local.avoid_until[i] = p->local.avoid_until[from[i]];
+		local.doubt_until[i] = p->local.doubt_until[from[i]];
 		local.failures[i] = p->local.failures[from[i]];
 		local.in_flight[i] = p->local.in_flight[from[i]];
 		local.latency[i] = p->local.latency[from[i]];
@@ -328,6 +329,11 @@ void dc_pool_spoke_grpc(struct dc_pool *p, int endpoint, bool grpc)
 		return;
 	ep->grpc |= grpc;
 	ep->calm = ep->grpc || clock_now() < ep->calm_until;
+}
+
+bool dc_pool_avoids(const struct dc_pool *p, int endpoint)
+{
+	return p->local.avoid_until[endpoint] > clock_now();
 }
 
 int dc_pool_where(struct dc_pool *p, const struct dc_want *want)

@@ -16,6 +16,9 @@
 
 struct endpoint;
 
+/* Its PING is overdue; and half of the PING's time is over. */
+enum doubt { DOUBT_NONE, DOUBT_LATE, DOUBT_GRAVE };
+
 /* One HTTP/2 session. owned by: its endpoint's list
  * freed by: link_on_closed, when its session is gone */
 struct link {
@@ -31,7 +34,7 @@ struct link {
 	uint8_t ticks;      /* checks that saw the pending PING: our own stalls are not the peer's */
 	uint8_t obstructed; /* checks in a row that saw it so: what ends it may wait to be read */
 	bool proven;        /* it has answered a PING */
-	bool doubted;       /* its PING is overdue, not yet out of time */
+	uint8_t doubted;    /* enum doubt */
 	bool leaving;       /* takes no new streams */
 	bool judged;        /* silent, and counted as that: finishes what has begun, if it can */
 };

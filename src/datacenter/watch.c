@@ -4,14 +4,17 @@
  *
  * A session has requests and nothing at all is heard for ping_after: PING. A slow
  * backend answers it and is left to work; the next PING waits twice as long, until a
- * new request is sent. One that does not answer in time is judged: it gets no new streams, and those that wait for an answer
- * fail over. What has begun cannot, so it is left to the peer until ping_stream_timeout:
- * it may only have paused. Any byte counts as a sign of life, so a PING queued behind a
- * long transfer does not condemn it. Quiet sessions are asked every ping_idle_ms.
+ * new request is sent. One that does not answer in time is judged: it gets no new
+ * streams, and those that wait for an answer fail over. What has begun cannot, so it is
+ * left to the peer until ping_stream_timeout: it may only have paused. Any byte counts
+ * as a sign of life, so a PING queued behind a long transfer does not condemn it. Quiet
+ * sessions are asked every ping_idle_ms.
  *
  * While a PING is overdue by its own standards, but not yet out of time, new requests
  * already go elsewhere, and those that wait are told (H2_DOUBTED) so that they can ask
- * elsewhere as well. To be wrong costs a few requests sent twice, not a request.
+ * elsewhere as well. To be wrong costs a few requests sent twice, not a request. To whom a
+ * fence shows what he wrote it would cost that, so his reads stay until half of the time is
+ * over: the doubt is grave then, and all are told again.
  */
 #include "pool.h"
 
@@ -87,26 +90,27 @@ static void ask_all(struct endpoint *ep, int64_t now)
 
 /* One link may be cut off alone, or its whole datacenter: asking the others now saves
  * their requests the wait. */
-static void doubt(struct link *l, int64_t now)
+static void doubt(struct link *l, int64_t now, enum doubt how)
 {
 	struct endpoint *ep = l->ep;
 	struct dc_pool *p = ep->pool;
 	const struct conf_datacenter *dc;
-	bool news = !l->doubted;
+	bool news = l->doubted < how, first = !l->doubted;
 	unsigned i;
 
-	l->doubted = true;
+	l->doubted = (uint8_t)how;
 	if (ep->index >= 0) {
 		dc_local_doubt(&p->local, (unsigned)ep->index, now + DOUBTED);
+		if (how == DOUBT_GRAVE)
+			dc_local_avoid(&p->local, (unsigned)ep->index, now + DOUBTED);
 		dc = &p->conf->datacenter[p->conf->endpoint[ep->index].datacenter];
 		for (i = dc->first_endpoint; i < (unsigned)dc->first_endpoint + dc->endpoints; i++)
 			if (p->endpoint[i])
 				ask_all(p->endpoint[i], now);
 	}
-	if (news) {
-		tm_add(&p->part->tm, TM_DOUBTS, 1);
+	tm_add(&p->part->tm, TM_DOUBTS, first);
+	if (news)
 		h2_tell(l->h2, H2_DOUBTED);
-	}
 }
 
 /* Bytes come, but they let nothing through: a header block that never ends, or a peer that
@@ -138,7 +142,7 @@ static int64_t check_link(struct link *l, int64_t now)
 	}
 	pending = h2_ping_pending(l->h2);
 	if (!pending) {
-		l->doubted = false;
+		l->doubted = DOUBT_NONE;
 		due = after(larger(h2_session_heard(l->h2), l->asked), patience(l));
 		if (now < due && !(l->ep->proving && l->pinged < l->ep->failed_at))
 			return l->obstructed ? 0 : due;
@@ -153,9 +157,9 @@ static int64_t check_link(struct link *l, int64_t now)
 	if (unheard >= timeout(l) && l->ticks >= TICKS)
 		silent(l);
 	else if (unheard < overdue(l))
-		l->doubted = false;
+		l->doubted = DOUBT_NONE;
 	else if (!l->judged && (h2_session_streams(l->h2) || l->doubted) && l->ticks > 1)
-		doubt(l, now);
+		doubt(l, now, unheard < timeout(l) / 2 ? DOUBT_LATE : DOUBT_GRAVE);
 	return 0;
 }
 

@@ -34,7 +34,7 @@ bool fence_reached(struct board *b, uint64_t generation, unsigned datacenter, ui
  * user's last write went (x->want.fence). */
 void fence_follow(struct xchg *x, uint64_t full);
 /* The present try, a read, is where its user's last write went: another datacenter may not have
- * it, so that being late is no reason to ask there as well. */
+ * it, so that being late, or a moment's doubt, is no reason to ask there as well. */
 bool fence_binds(const struct xchg *x);
 /* The try has an answer, or ended without one for this reason: what it says about writes. */
 void fence_heard(struct xchg *x, enum fault fault);

@@ -4,7 +4,8 @@
  * "The tail at scale", 2013). Two reasons:
  *
  *   doubt     the connection answers no PING (dc_pool's watch): everything that waits on it
- *             and may be tried twice is asked elsewhere at once, long before the verdict
+ *             and may be tried twice is asked elsewhere at once, long before the verdict; a
+ *             read where its user wrote, only when the doubt is grave
  *   lateness  the answer to a safe read is later than its feature's heads usually are
  *
  * Both take from the retry budget; lateness has a small one of its own beside it, and stops
@@ -75,10 +76,8 @@ void hedge_learn(struct xchg *x)
 static uint64_t elsewhere(const struct xchg *x)
 {
 	const struct conf *conf = x->w->snap->conf;
-	const struct conf_datacenter *dc = &conf->datacenter[conf->endpoint[x->endpoint].datacenter];
-	uint64_t there = (dc->endpoints < 64 ? UINT64_C(1) << dc->endpoints : 0) - 1;
 
-	return x->want.tried | there << dc->first_endpoint;
+	return x->want.tried | dc_endpoints(&conf->datacenter[conf->endpoint[x->endpoint].datacenter]);
 }
 
 /* Serving less than normal: what is late now is late for want of capacity. */
@@ -107,11 +106,15 @@ static bool afford(struct xchg *x, bool late)
 void hedge_start(struct xchg *x, bool late)
 {
 	uint64_t tried = x->want.tried, there;
+	bool bound;
 
 	x->hedge_due = 0;
-	if (!can_hedge(x) || (late && (strained(x) || fence_binds(x))))
+	if (!can_hedge(x))
 		return;
-	there = elsewhere(x);
+	bound = fence_binds(x);
+	if (late ? bound || strained(x) : bound && !dc_pool_avoids(x->w->pool, x->endpoint))
+		return;
+	there = bound ? tried : elsewhere(x);
 	if (!dc_pool_any(x->w->pool, there))
 		there = tried;
 	if (!dc_pool_any(x->w->pool, there) || !afford(x, late))

@@ -102,7 +102,7 @@ uint64_t load_full(const struct xchg *x)
 		if (degrade_room(w->live.degrade.limit[d], tier, c->overload.core_floor, now))
 			continue;
 		w->part->load.full[d][tier ? DEGRADE_LESSER : DEGRADE_CORE] += !hangs(x, d);
-		full |= (dc->endpoints < 64 ? (UINT64_C(1) << dc->endpoints) - 1 : UINT64_MAX) << dc->first_endpoint;
+		full |= dc_endpoints(dc);
 	}
 	return full;
 }

@@ -24,7 +24,7 @@ class Twins:
         self.prepare()
         fence = {"time": fence, **({"version": version} if version else {})}
         self.proxy = world.proxy(datacenters={d: [b.where] for d, b in self.backends.items()}, workers=workers, features=features,
-                                 extra={"fence": fence})
+                                 retry={"ping_after": "1s"}, extra={"fence": fence})
         self.address = self.proxy.address
         homes = {u: self.where(u) for u in ("user-%d" % i for i in range(40))}
         self.home = {d: [u for u in homes if homes[u] == d] for d in "ab"}

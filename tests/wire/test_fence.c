@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../../src/datacenter/pool.h"
+
 #define FEATURE \
 	"  - name: chat\n    tier: core\n    routes: [\"/**\", \"grpc test.Chat/*\"]\n    identity: bearer\n    state: { keep: true }\n"
 #define ROOM 1000
@@ -223,11 +225,60 @@ static void availability_wins(void **state)
 	proxy_end(&p);
 }
 
+/* The pool's watch says it of that endpoint, and to all who wait. */
+static void doubted(struct proxy *p, unsigned d, bool gravely)
+{
+	struct list *node;
+
+	(gravely ? dc_local_avoid : dc_local_doubt)(&p->worker.pool->local, d, proxy_now + 50 * CLOCK_MS);
+	for (node = p->worker.pool->ctx.sessions.next; node != &p->worker.pool->ctx.sessions; node = node->next)
+		h2_tell(h2_session_from_node(node), H2_DOUBTED);
+	wire_turn(&p->w, 5);
+}
+
+/* A datacenter that pauses is waited for by whom it alone shows what he wrote; not for long. */
+static void a_pause_is_waited_for(void **state)
+{
+	unsigned home, where, alike;
+	char writer[32];
+	struct proxy p;
+	int n;
+
+	for (alike = 0; alike < 2; alike++) { /* a home that pauses, and one that is not his home */
+		begin(&p);
+		((struct conf *)(uintptr_t)p.worker.snap->conf)->retry.hedge = true;
+		home = newcomer(&p);
+		where = alike ? home : !home;
+		if (alike)
+			ask(&p, "POST", token, NULL);
+		else
+			ask_away(&p, home, "POST", NULL);
+		answer(&p, "200", NULL);
+		assert_int_equal(ask(&p, "GET", token, NULL), where);
+		n = p.w.count;
+		doubted(&p, where, false);
+		assert_int_equal(p.w.count, n);
+		doubted(&p, where, true);
+		WIRE_UNTIL(&p.w, p.w.count == n + 1);
+		answer(&p, "200", NULL);
+		proxy_pass_time(&p, 60 * CLOCK_MS);
+
+		dc_local_doubt(&p.worker.pool->local, where, proxy_now + 50 * CLOCK_MS);
+		snprintf(writer, sizeof(writer), "%s", token);
+		assert_int_equal(reads(&p, writer), where);
+		for (n = 0; n < 8; n++)
+			assert_int_equal(newcomer(&p), !where);
+		dc_local_avoid(&p.worker.pool->local, where, proxy_now + 50 * CLOCK_MS);
+		assert_int_equal(reads(&p, writer), !where);
+		proxy_end(&p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_read_follows_the_write), cmocka_unit_test(what_may_have_written), cmocka_unit_test(what_was_not_answered),
-		cmocka_unit_test(until_it_has_come_across), cmocka_unit_test(availability_wins),
+		cmocka_unit_test(until_it_has_come_across), cmocka_unit_test(availability_wins), cmocka_unit_test(a_pause_is_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,7 +58,7 @@ static void a_fence_holds(void **state)
 	} table[] = { { DC_UP, true }, { DC_SUSPECT, true }, { DC_RESTORING, true }, { DC_PROBING, false }, { DC_DOWN, false }, { DC_DRAINED, false } };
 	struct dc_want want = { .random = 1 };
 	uint64_t seed = 9;
-	unsigned i, home;
+	unsigned i, home, first;
 	int e;
 
 	for (i = 0; i < 200; i++) {
@@ -80,11 +80,21 @@ static void a_fence_holds(void **state)
 		e = dc_pick(&w.conf, &w.live, &w.local, &want, NOW);
 		assert_int_equal(w.ep[e].datacenter, home);
 	}
-	/* One that fails us is as good as dead. */
+	/* A pause is waited for; but not by whom one of the two has kept waiting. */
 	want.tried = 0;
 	home = (unsigned)dc_home(&w.conf, want.hash);
+	first = w.dc[want.fence - 1].first_endpoint;
 	for (i = 0; i < 2; i++)
-		dc_local_doubt(&w.local, w.dc[want.fence - 1].first_endpoint + i, NOW + 1);
+		dc_local_doubt(&w.local, first + i, NOW + 1);
+	assert_int_equal(w.ep[dc_pick(&w.conf, &w.live, &w.local, &want, NOW)].datacenter, want.fence - 1);
+	want.tried = UINT64_C(1) << first;
+	assert_int_equal(w.ep[dc_pick(&w.conf, &w.live, &w.local, &want, NOW)].datacenter, home);
+	dc_local_trust(&w.local, first + 1);
+	assert_int_equal(dc_pick(&w.conf, &w.live, &w.local, &want, NOW), first + 1);
+	/* One that fails us is as good as dead. */
+	want.tried = 0;
+	for (i = 0; i < 2; i++)
+		dc_local_avoid(&w.local, first + i, NOW + 1);
 	assert_int_equal(w.ep[dc_pick(&w.conf, &w.live, &w.local, &want, NOW)].datacenter, home);
 }
 
@@ -518,7 +528,8 @@ static void waits_grow(void **state)
 	assert_int_equal(l->avoid_until[0] - now, 250 * CLOCK_MS);
 	dc_local_trust(l, 0);
 	assert_int_equal(l->avoid_until[0], 0);
-	dc_local_doubt(l, 0, now + 5);
+	dc_local_avoid(l, 0, now + 5);
+	dc_local_avoid(l, 0, now + 4);
 	assert_int_equal(l->avoid_until[0], now + 5);
 	assert_int_equal(l->failures[0], 0);
 	dc_local_answered(l, 0, 16000, now, true);

@@ -482,6 +482,32 @@ static void doubted_by_its_own_standards(void **state)
 	assert_int_equal(pauses(1500 * CLOCK_MS), 1);
 }
 
+/* A doubt is said, and said again when half of the time for the PING's answer is over; only then
+ * is a read sent away from where its user wrote, or another connection made. */
+static void grave_in_the_end(void **state)
+{
+	struct ask a;
+
+	begin(1);
+	w.conf.retry.ping_timeout_ms = 1000;
+	start();
+	one_answered(1, 0);
+	peer[0].mode = PEER_HOLD;
+	assert_int_equal(ask(&a, 1), FAULT_NONE);
+	WAIT_FOR(peer[0].holding == 1);
+	peer_freeze(&peer[0]);
+	WAIT_FOR(a.doubted == 1);
+	assert_false(dc_pool_avoids(pool, 0));
+	WAIT_FOR(a.doubted == 2);
+	assert_true(dc_pool_avoids(pool, 0));
+	assert_false(a.done);
+	peer_thaw(&peer[0]);
+	peer_answer_held(&peer[0]);
+	WAIT_FOR(a.done);
+	assert_int_equal(a.fault, FAULT_NONE);
+	assert_int_equal(peer[0].accepted, 1);
+}
+
 static void silent_when_idle(void **state)
 {
 	begin(1);
@@ -838,7 +864,7 @@ int main(void)
 		T(answers), T(multiplexes), T(spares_are_warm), T(refused_goes_elsewhere), T(killed_in_flight),
 		T(fails_over_at_once), T(silent_from_the_start), T(silent_under_load), T(slow_is_not_silent), T(wedged_link_is_left),
 		T(silence_spares_what_has_begun), T(silence_ends_what_has_begun_in_time),
-		T(doubted_by_its_own_standards), T(silent_when_idle), T(a_client_alone_saves_no_pings), T(enough_is_enough), T(counted_pings_do_not_keep_it_away), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
+		T(doubted_by_its_own_standards), T(grave_in_the_end), T(silent_when_idle), T(a_client_alone_saves_no_pings), T(enough_is_enough), T(counted_pings_do_not_keep_it_away), T(goaway_is_invisible), T(one_stream_at_a_time), T(full_spills_over),
 		T(nonsense_is_a_fault), T(board_decides), T(control_is_believed), T(reconfigured), T(names_resolve),
 		T(extended_connect), T(drains), T(destroyed_in_flight),
 	};
