@@ -12,7 +12,7 @@
  *     go otherwise: while the fence stands, somebody there may answer (up, suspect, restoring,
  *     draining), and the other datacenter has not shown the version to anybody's read.
  *   - A read that is late where its fence stands is not asked elsewhere as well (hedging); one
- *     whose connection answers no PING is.
+ *     whose connection leaves a PING unanswered for half of its time is.
  *   - Availability wins: with nobody there, or after a try that failed there, a read goes
  *     where it can. A fence pushed out of the full table is over.
  * A user is the Authorization, else the identity, else the connection (request_user).
