@@ -429,6 +429,14 @@ static void finish(struct worker *w)
 	log_flush();
 }
 
+/* What is half made goes with the process. */
+static _Noreturn void fail(const char *why)
+{
+	log_event(LOG_LEVEL_ERROR, "worker.failed", "why", why, NULL);
+	log_flush();
+	_exit(1);
+}
+
 int xchg_worker_run(const struct xchg_worker_args *args)
 {
 	struct worker *w = calloc(1, sizeof(*w));
@@ -444,22 +452,16 @@ int xchg_worker_run(const struct xchg_worker_args *args)
 	w->command_fd = args->command_fd;
 	w->listen_fd = args->listen_fd;
 	w->snap = snapshot_create(args->conf, args->ticket_key, why);
-	if (!w->snap || !seed(w)) {
-		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", w->snap ? "no random bytes" : why, NULL);
-		log_flush();
-		return 1;
-	}
+	if (!w->snap || !seed(w))
+		fail(w->snap ? "no random bytes" : why);
 	snapshot_default_live(w->snap, &w->live);
 	buf_memory_limit(w->snap->conf->limits.memory_bytes);
 	memset(w->part->endpoint, 0, sizeof(w->part->endpoint));
 	memset(w->part->reached, 0, sizeof(w->part->reached));
 	load_forget(w);
 	take_counts(w->part, args->before, w->snap->conf);
-	if (!start(w, args)) {
-		log_event(LOG_LEVEL_ERROR, "worker.failed", "why", "out of memory or descriptors", NULL);
-		log_flush();
-		return 1;
-	}
+	if (!start(w, args))
+		fail("out of memory or descriptors, or a file is gone");
 	log_event(LOG_LEVEL_INFO, "worker.started", NULL);
 	net_loop_run(w->loop);
 	finish(w);

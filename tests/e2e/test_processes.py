@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from lib import proc
+from lib import config, proc
 from lib.frames import Raw, data, fetch, get, headers
 from lib.load import Load, bad
 
@@ -391,7 +391,7 @@ def test_sigterm_leaves_nothing(world):
 
 def test_sigterm_answers_who_is_in_the_queue(world):
     """A connection that waits in the kernel's queue when the end is told is taken and answered."""
-    p = simple(world, workers=1, drain="5s")
+    p = simple(world, workers=1, drain="5s", retry=config.PATIENT)
     worker = p.workers()[0]
     os.kill(worker, signal.SIGSTOP)
     waiting = [Raw(p.address, timeout=5) for _ in range(300)] # more than two turns accept
