@@ -112,6 +112,7 @@ struct h2_stream {
 	struct buf in, out;
 	uint64_t received, sent;    /* body bytes, payload only */
 	uint64_t consumed;          /* of received */
+	uint64_t looked;            /* server: received when its rate was last looked at */
 	enum fault fault;
 	uint32_t error_code;        /* RFC 9113 7, when the peer reset */
 	int64_t opened, active;     /* monotonic ns: created; last byte either way */

@@ -297,21 +297,25 @@ static int64_t write_patience(const struct conf_limits *l)
 	return buf_scarce() && patience > CLOCK_SEC ? CLOCK_SEC : patience;
 }
 
-/* A stream whose client does not send its body, or does not take its answer. */
+/* A stream whose client does not send its body, or does not take its answer. What came since the
+ * last look may still be on its way; older than that, it is the backend that does not take it. */
 static void check_streams(struct h2_session *s, int64_t now)
 {
 	const struct conf_limits *l = s->ctx->limits;
 	int64_t patience = write_patience(l);
 	struct list *node, *next;
+	uint64_t looked;
 
 	for (node = s->streams.next; node != &s->streams; node = next) {
 		struct h2_stream *st = list_entry(node, struct h2_stream, node);
 
 		next = node->next;
+		looked = st->looked;
+		st->looked = st->received;
 		if (st->out.len && now - st->taken > patience)
 			h2_reset(st, NGHTTP2_CANCEL, FAULT_SLOW_CLIENT);
-		else if (st->announced && st->body_expected && !st->remote_end && !st->in.len &&
-			 st->consumed == st->received && now - st->opened > l->body_timeout_ms * CLOCK_MS &&
+		else if (st->announced && st->body_expected && !st->remote_end && st->consumed >= looked &&
+			 now - st->opened > l->body_timeout_ms * CLOCK_MS &&
 			 st->received * 1000 < l->body_rate * (uint64_t)((now - st->opened) / CLOCK_MS))
 			stream_ready(st, H2_STALLED);
 	}

@@ -143,6 +143,27 @@ static void trickle(struct proxy *p, struct seen *s, int seconds)
 	}
 }
 
+/* Whose octets come in the very turns in which they are looked for is late all the same. */
+static void in_step_with_the_check(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	int i;
+
+	begin(&p);
+	proxy_ask(&p, &s, (struct h2_field[]){ wire_field(":method", "POST"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
+					       wire_field(":path", "/") }, 4, false);
+	for (i = 0; i < 2000 && !(s.what & H2_CLOSED); i++) {
+		proxy_write(s.stream, 1, false);
+		net_loop_turn(p.w.loop, 0); /* it is on its way */
+		proxy_pass_time(&p, 20 * CLOCK_MS);
+	}
+	assert_true(s.what & H2_CLOSED);
+	assert_int_equal(s.status, 408);
+	assert_non_null(strstr(s.head, "body-timeout"));
+	proxy_end(&p);
+}
+
 /* A request that calls itself gRPC has to bring its body like others, until a backend answers
  * as gRPC: then its client may be slow. */
 static void a_name_is_no_licence(void **state)
@@ -278,7 +299,7 @@ static void long_lived_ends_are_spread(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(deadlines), cmocka_unit_test(what_is_left), cmocka_unit_test(none_left), cmocka_unit_test(a_name_is_no_licence), cmocka_unit_test(turned_away),
+		cmocka_unit_test(deadlines), cmocka_unit_test(what_is_left), cmocka_unit_test(none_left), cmocka_unit_test(in_step_with_the_check), cmocka_unit_test(a_name_is_no_licence), cmocka_unit_test(turned_away),
 		cmocka_unit_test(long_lived_ends_are_spread),
 	};
 
