@@ -84,7 +84,7 @@ void dc_local_answered(struct dc_local *l, unsigned endpoint, int64_t latency_ns
 void dc_local_slow(struct dc_local *l, unsigned endpoint, int64_t latency_ns, int64_t now);
 /* Go elsewhere until then, without counting a failure. */
 void dc_local_avoid(struct dc_local *l, unsigned endpoint, int64_t until);
-/* The same of one that may only have paused: but for whom a fence sends there. */
+/* The same for one that may only have paused: all but those whom a fence sends there. */
 void dc_local_doubt(struct dc_local *l, unsigned endpoint, int64_t until);
 /* It was proven good (a PING answered, control calls it up): avoid it no longer. */
 void dc_local_trust(struct dc_local *l, unsigned endpoint);
@@ -117,7 +117,8 @@ int dc_pick(const struct conf *c, const struct dc_live *live, const struct dc_lo
 bool dc_stays(const struct conf *c, const struct dc_live *live, const struct dc_want *want);
 /* The datacenter that is this user's while all are healthy. */
 int dc_home(const struct conf *c, uint64_t hash);
-/* Everybody is sent home: all datacenters are up with all of their share, and no endpoint is avoided. */
+/* Everybody is sent home: all datacenters are up with all of their share, and no endpoint is avoided or
+ * doubted. */
 bool dc_plain(const struct conf *c, const struct dc_live *live, const struct dc_local *local, int64_t now);
 /* A bit for each of its endpoints, as in dc_want's tried. */
 uint64_t dc_endpoints(const struct conf_datacenter *dc);

@@ -35,7 +35,8 @@ struct xchg_worker_args {
 	int command_fd;                  /* socket from the supervisor: see main.c */
 };
 
-/* Runs a worker until it is drained or told to stop; returns the exit code. */
+/* Runs a worker until it is drained or told to stop; returns the exit code. One that cannot start
+ * says why in the log and ends the process with 1. */
 int xchg_worker_run(const struct xchg_worker_args *args);
 
 #endif

@@ -33,7 +33,7 @@ def test_a_slow_backend_is_not_cut(world):
     twice = len(p.a.seen(path="/t/slow/1000")) + len(p.b.seen(path="/t/slow/1000")) - len(ids)
     doubts = p.metric("firebreak_upstream_doubts_total")
     assert doubts <= 4
-    assert twice == p.metric("firebreak_upstream_retries_total") == p.metric("firebreak_hedges_total")
+    assert twice == p.metric("firebreak_upstream_retries_total") == p.metric("firebreak_upstream_hedges_total")
     assert doubts or twice == 0, "some were asked twice"
     assert p.fault("upstream-silent") == 0
     assert {d["state"] for d in p.status()["datacenters"]} == {"up"}

@@ -9,6 +9,15 @@ import subprocess
 from . import proc
 
 
+def series(text):
+    out = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            key, value = line.rsplit(" ", 1)
+            out[key] = float(value)
+    return out
+
+
 class Proxy:
     """Writes folder/firebreak.yaml and runs the binary on it."""
 
@@ -65,17 +74,14 @@ class Proxy:
 
     def metrics(self):
         """{name{labels}: value} of /metrics."""
-        out = {}
-        for line in self.ask("GET", "/metrics")[1].splitlines():
-            if line and not line.startswith("#"):
-                key, value = line.rsplit(" ", 1)
-                out[key] = float(value)
-        return out
+        return series(self.ask("GET", "/metrics")[1])
 
     def metric(self, name, **labels):
-        """Sum over all series of a name whose labels fit."""
+        """Sum over all series of a name whose labels fit; a name nobody declares is a mistake."""
         total = 0.0
-        for key, value in self.metrics().items():
+        text = self.ask("GET", "/metrics")[1]
+        assert "# TYPE %s " % name in text, "no metric is called " + name
+        for key, value in series(text).items():
             if key.split("{")[0] == name and all('%s="%s"' % (k, v) in key for k, v in labels.items()):
                 total += value
         return total
