@@ -115,7 +115,9 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.failed:
         item.failed = True
-        for p in getattr(item.funcargs.get("world"), "proxies", []) if hasattr(item, "funcargs") else []:
+        used = getattr(item, "funcargs", {})
+        world = used.get("world") or getattr(used.get("scene"), "world", None)
+        for p in world.proxies if world else []:
             report.sections.append(("log of the proxy", p.p.log()[-6000:]))
 
 

@@ -147,6 +147,14 @@ def test_trailers_carry_nobodys_word(scene, name):
         assert answer.reset is not None or answer.status == 400, answer
 
 
+def test_reset_within_one_read_leaves_the_connection(scene):
+    """Of the stand-in backend itself: what is reset before it was answered is not the next stream's harm."""
+    with Raw(scene.a.address) as c:
+        c.send(headers(1, get("/t/echo", "POST"), end=False) + data(1, b"x") + rst(1))
+        answer = c.ask(3, get("/t/echo", "POST"), b"x")
+    assert answer.status == 200 and answer.ended and answer.body == b"x", answer
+
+
 # -- refusals and bodies --
 
 @pytest.mark.parametrize("length,status,reason", [(10, 503, "mode-refused"), (65535, 503, "mode-refused"), (1 << 30, 413, "body-too-large")])

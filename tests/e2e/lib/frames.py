@@ -100,7 +100,8 @@ class Answer:
         return None
 
     def __repr__(self):
-        return "<answer status=%s body=%d ended=%s reset=%s>" % (self.status, len(self.body), self.ended, self.reset)
+        return "<answer status=%s body=%d ended=%s reset=%s proxy-status=%s>" % (self.status, len(self.body), self.ended, self.reset,
+                                                                                 self.field("proxy-status"))
 
 
 class Raw:

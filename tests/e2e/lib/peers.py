@@ -173,7 +173,10 @@ class Conversation:
                     self.flush()
                     raise
                 for e in events:
-                    self.event(e)
+                    try:
+                        self.event(e)
+                    except h2.exceptions.ProtocolError:
+                        pass  # an answer to a stream that was reset within the same read
                 for r in list(self.open.values()):
                     if r.owed:
                         self.pump(r)
