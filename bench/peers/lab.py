@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -125,6 +126,7 @@ class Lab:
         self.dir = tempfile.mkdtemp(prefix="firebreak-compare-")
         os.chmod(self.dir, 0o755)  # workers that dropped their rights look into it too
         self.processes = []
+        self.starting, self.left = False, None
         make_certificate(self.dir)
 
     def file(self, name, text):
@@ -134,12 +136,22 @@ class Lab:
         return path
 
     def start(self, name, argv, cpu):
+        self.starting = True
         with open(os.path.join(self.dir, name + ".log"), "ab") as log:
             p = subprocess.Popen(["taskset", "-c", cpu] + argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                  cwd=self.dir, start_new_session=True)
         p.log_name = name
         self.processes.append(p)
+        self.starting = False
+        if self.left is not None:
+            sys.exit(self.left)
         return p
+
+    def leave(self, number, _frame=None):
+        """Of a signal: ends the program, but not between a process's start and its entry in our list."""
+        self.left = 128 + number
+        if not self.starting:
+            sys.exit(self.left)
 
     def said(self, process):
         with open(os.path.join(self.dir, process.log_name + ".log"), encoding="utf-8", errors="replace") as f:

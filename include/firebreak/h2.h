@@ -92,6 +92,7 @@ enum {
 	H2_SILENT = 256,  /* client: see h2_tell */
 	H2_DOUBTED = 512,
 	H2_DRAINED = 1024,
+	H2_LOST = 2048,
 	H2_STALLED = 128, /* server: the request body comes slower than limits.body_rate */
 	H2_CLOSED = 64,   /* last call: the stream is gone, stream->fault says why (FAULT_NONE: complete) */
 };
@@ -208,6 +209,7 @@ size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h
 int64_t h2_session_rtt(const struct h2_session *s);
 /* Client: every open stream hears `what`, the oldest first. H2_SILENT: the peer answers
  * nothing; who can go elsewhere does, and ends the stream, the others may still be finished.
+ * H2_LOST: who has heard nothing of an answer by now gives up as well.
  * H2_DOUBTED: it may be so; said again when that is grave. H2_DRAINED: it is well, but what
  * lasts is to end soon. */
 void h2_tell(struct h2_session *s, uint32_t what);

@@ -18,6 +18,9 @@ struct endpoint;
 
 /* Its PING is overdue; and half of the PING's time is over. */
 enum doubt { DOUBT_NONE, DOUBT_LATE, DOUBT_GRAVE };
+/* It is out of time: takes no new streams, finishes what has begun and what cannot be asked
+ * elsewhere; then only what has begun. */
+enum silence { SILENCE_NONE, SILENCE_JUDGED, SILENCE_LOST };
 
 /* One HTTP/2 session. owned by: its endpoint's list
  * freed by: link_on_closed, when its session is gone */
@@ -36,7 +39,7 @@ struct link {
 	bool proven;        /* it has answered a PING */
 	uint8_t doubted;    /* enum doubt */
 	bool leaving;       /* takes no new streams */
-	bool judged;        /* silent, and counted as that: finishes what has begun, if it can */
+	uint8_t judged;     /* enum silence */
 };
 
 /* owned by: the pool's table, or its list of the leaving

@@ -5,8 +5,9 @@
  * A session has requests and nothing at all is heard for ping_after: PING. A slow
  * backend answers it and is left to work; the next PING waits twice as long, until a
  * new request is sent. One that does not answer in time is judged: it gets no new
- * streams, and those that wait for an answer fail over. What has begun cannot, so it is
- * left to the peer until ping_stream_timeout: it may only have paused. Any byte counts
+ * streams, and those that wait for an answer fail over (H2_SILENT). Who cannot be asked
+ * elsewhere is left to the peer, which may only have paused: until ping_idle_timeout if
+ * nothing of the answer has come (H2_LOST), else until ping_stream_timeout. Any byte counts
  * as a sign of life, so a PING queued behind a long transfer does not condemn it. Quiet
  * sessions are asked every ping_idle_ms.
  *
@@ -47,8 +48,10 @@ static int64_t timeout(const struct link *l)
 {
 	const struct conf_retry *r = &l->ep->pool->conf->retry;
 
-	if (l->judged)
+	if (l->judged == SILENCE_LOST)
 		return r->ping_stream_timeout_ms * CLOCK_MS;
+	if (l->judged)
+		return smaller(larger(r->ping_idle_timeout_ms, r->ping_timeout_ms), r->ping_stream_timeout_ms) * CLOCK_MS;
 	if (!l->proven)
 		return r->connect_timeout_ms * CLOCK_MS;
 	if (!h2_session_streams(l->h2) && !l->doubted) /* they may have gone elsewhere since */
@@ -63,13 +66,15 @@ static int64_t overdue(const struct link *l)
 	return smaller(l->proven ? larger(l->ep->pongs < KNOWN ? STRANGE : DOUBT, 2 * l->ep->slow_pong) : NEVER, timeout(l) / 2);
 }
 
+/* The next step of the verdict; the link is closed when there is none, or nobody to wait for it. */
 static void silent(struct link *l)
 {
-	if (!l->judged) {
-		l->judged = true;
+	if (l->judged != SILENCE_LOST) {
 		l->ticks = 0;
-		endpoint_failed(l->ep, FAULT_UPSTREAM_SILENT);
-		h2_tell(l->h2, H2_SILENT);
+		if (!l->judged)
+			endpoint_failed(l->ep, FAULT_UPSTREAM_SILENT);
+		l->judged = l->judged ? SILENCE_LOST : SILENCE_JUDGED;
+		h2_tell(l->h2, l->judged == SILENCE_LOST ? H2_LOST : H2_SILENT);
 		if (l->proven && h2_session_streams(l->h2))
 			return;
 	}

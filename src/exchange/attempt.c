@@ -132,6 +132,17 @@ enum fault attempt_start(struct xchg *x)
 	return FAULT_NONE;
 }
 
+/* The only endpoint there is may be asked again: what it refused unprocessed (by its next address
+ * if the fault is its own), and what was lost with a connection, by a new one. */
+static bool same_again(const struct xchg *x, enum fault fault)
+{
+	const struct fault_info *f = fault_info(fault);
+
+	if (fault == FAULT_UPSTREAM_CLOSED)
+		return true;
+	return f->retry == FAULT_RETRY_SAFE && (!f->blames_datacenter || dc_pool_addresses(x->w->pool, x->endpoint) > 1);
+}
+
 bool attempt_again(struct xchg *x, enum fault fault)
 {
 	const struct conf_retry *r = &x->snap->conf->retry;
@@ -144,10 +155,7 @@ bool attempt_again(struct xchg *x, enum fault fault)
 	if (x->ask.attempts >= r->tries || (x->connect && kind != FAULT_RETRY_SAFE) || (x->replay_lost && x->down->received))
 		return false;
 	full = load_full(x); /* a retry adds nothing to what is overloaded */
-	/* Refused unprocessed by the only endpoint there is: that one may be asked again, by its next
-	 * address if the fault is its own. */
-	if (kind == FAULT_RETRY_SAFE && x->endpoint >= 0 && x->via == x->w->snap && !dc_pool_any(x->w->pool, tried | full) &&
-	    (!fault_info(fault)->blames_datacenter || dc_pool_addresses(x->w->pool, x->endpoint) > 1))
+	if (x->endpoint >= 0 && x->via == x->w->snap && !dc_pool_any(x->w->pool, tried | full) && same_again(x, fault))
 		tried = x->want.tried &= ~(UINT64_C(1) << x->endpoint);
 	if (!dc_pool_any(x->w->pool, tried | full))
 		return false;

@@ -201,6 +201,32 @@ static void attempt_failed(struct xchg *x, enum fault fault)
 	decide(x);
 }
 
+/* What the plan leaves if nothing more is forwarded. */
+static bool only_refusal_left(const struct xchg *x)
+{
+	struct degrade_request ask = x->ask;
+
+	ask.can_forward = false;
+	return degrade_decide(&x->w->snap->plan, &x->w->live.degrade, &ask).way == CONF_REFUSE;
+}
+
+/* The endpoint has fallen silent. Who has another way takes it at once. The others lose nothing
+ * by waiting a little longer: a write that may not be tried twice fails if it only paused, and
+ * is perhaps done there all the same. */
+static void on_silent(struct xchg *x)
+{
+	bool again = !x->other.up && attempt_again(x, FAULT_UPSTREAM_SILENT);
+
+	if (!again && !x->other.up && only_refusal_left(x))
+		return;
+	attempt_over(x, FAULT_UPSTREAM_SILENT);
+	attempt_abandon(x, FAULT_UPSTREAM_SILENT);
+	if (other_goes_on(x, FAULT_UPSTREAM_SILENT))
+		return;
+	x->ask.can_forward = again;
+	decide(x);
+}
+
 /* ---- time ---- */
 
 static void break_now(struct xchg *x, enum fault fault)
@@ -555,7 +581,7 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		return;
 	if (what & H2_CLOSED)
 		x->attempts_open--;
-	if (st == x->other.up && (what & (H2_HEAD | H2_CLOSED | H2_SILENT | H2_DOUBTED | H2_INTERIM)))
+	if (st == x->other.up && (what & (H2_HEAD | H2_CLOSED | H2_SILENT | H2_LOST | H2_DOUBTED | H2_INTERIM)))
 		attempt_swap(x);
 	if (st != x->up || x->state == XCHG_OVER) { /* nobody waits for this one any more */
 		if ((what & H2_BODY) && st->in.len) {
@@ -567,8 +593,11 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		settle(x);
 		return;
 	}
-	if ((what & H2_SILENT) && !(what & (H2_HEAD | H2_CLOSED)) && movable(x)) {
-		attempt_failed(x, FAULT_UPSTREAM_SILENT);
+	if ((what & (H2_SILENT | H2_LOST)) && !(what & (H2_HEAD | H2_CLOSED)) && movable(x)) {
+		if (what & H2_LOST)
+			attempt_failed(x, FAULT_UPSTREAM_SILENT);
+		else
+			on_silent(x);
 		settle(x);
 		return;
 	}

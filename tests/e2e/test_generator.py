@@ -18,6 +18,10 @@ GET = "{ name: get, tier: core, does: get, share: 1, path: /index.html }"
 RUN = "firebreak-bench"
 
 
+# What it says of a run on a machine that was too busy to send on time (exit status 3).
+LATE = "the generator could not keep its schedule"
+
+
 class Rehearsal:
     """One run; results are read from its files."""
 
@@ -31,6 +35,9 @@ class Rehearsal:
 
     def wait(self, code, seconds=60):
         got = self.p.p.wait(seconds)
+        if got == 3 and code == 0 and self.result()["invalid"].startswith(LATE):
+            assert all(a["held"] for a in self.result()["assertions"]), self.p.log()[-4000:]
+            return self  # what was sent, and what became of it, does not depend on when
         assert got == code, "exit status %s, expected %s:\n%s" % (got, code, self.p.log()[-4000:])
         return self
 

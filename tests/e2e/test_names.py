@@ -80,9 +80,8 @@ def test_the_last_good_addresses_stay(world, manner):
     assert n.ask().status == 200
     assert n.state() == "up"
     samples = load.stop()
-    # The dropped connections took along what was under way on them, and there is no other endpoint to ask.
-    lost = bad(samples)
-    assert samples and len(lost) <= 4 and all("upstream-closed" in repr(x) for x in lost), lost[:5]
+    # What was under way on the dropped connections is asked again, although there is no other endpoint.
+    assert samples and not bad(samples), bad(samples)[:5]
     assert quantile(samples, 0.99) < 1
     n.dns.manner = "good"
     n.dns.names[NAME] = ["127.0.0.2"]

@@ -15,6 +15,8 @@ from lib.load import Load, bad
 from test_datacenters import Messenger, as_user
 
 USERS = 600
+# Who is whose is the subject: nobody is asked elsewhere for a moment's doubt.
+SURE = {"ping_after": "1s", "hedge": False}
 RAMP = {"hold": "1s", "over": "6s", "first": "10%"}
 SERVING = ("up", "restoring")
 
@@ -89,7 +91,7 @@ def lose(m, load):
 @pytest.mark.plain
 def test_return_under_load(world):
     """Held, then ramped: nothing fails, nobody strange comes, no step above the ramp."""
-    m = Messenger(world, restore=RAMP)
+    m = Messenger(world, restore=RAMP, retry=SURE)
     own = homes(m)
     load = Load(m.address, mix(), rate=300)
     watch = Watch(m, load)
@@ -134,7 +136,7 @@ def test_flapping(world, how):
 @pytest.mark.plain
 def test_control_dies_and_configurations_change_in_the_middle_of_a_ramp(world):
     """The ramp goes on where it was: it neither begins anew nor jumps, and no user notices."""
-    m = Messenger(world, restore={"hold": "500ms", "over": "12s", "first": "10%"})
+    m = Messenger(world, restore={"hold": "500ms", "over": "12s", "first": "10%"}, retry=SURE)
     own = homes(m)
     load = Load(m.address, mix(), rate=200)
     watch = Watch(m, load)
@@ -164,7 +166,7 @@ def test_control_dies_and_configurations_change_in_the_middle_of_a_ramp(world):
 @pytest.mark.plain
 def test_drain_over_time_and_back(world):
     """Operators see how far it is; users leave evenly, core last, and come back the same way."""
-    m = Messenger(world, restore={"hold": "10s", "over": "3s", "first": "10%"})
+    m = Messenger(world, restore={"hold": "10s", "over": "3s", "first": "10%"}, retry=SURE)
     own = homes(m)
     load = Load(m.address, mix(), rate=200)
     watch = Watch(m, load)
@@ -266,4 +268,4 @@ def test_a_return_that_goes_badly_steps_back(world):
     proc.wait_for(lambda: datacenter(m)["share"] > 0.3, 40, what="its return")
     samples, seen = load.stop(), watch.stop()
     assert not bad(samples), bad(samples)[:5]
-    check_ramp(samples, seen, own, well)
+    check_ramp([s for s in samples if s.kind in own], seen, own, well)  # hedging may ask there for others

@@ -10,9 +10,9 @@ import subprocess
 import pytest
 
 from lib import proc
+from test_generator import LATE
 
 FOLDER = os.path.join(proc.ROOT, "bench", "scenarios")
-LATE = "the generator could not keep its schedule"
 # What no busy machine excuses.
 NEVER = ("lost == 0", "duplicated == 0", "reordered == 0", "wrong_user == 0")
 # Times are divided by this; what is left has to be long enough for the proxy's own (a check every 2 s).

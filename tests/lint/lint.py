@@ -232,6 +232,22 @@ def defined_symbols(library):
     return {line.split()[-1] for line in r.stdout.splitlines() if len(line.split()) == 3}
 
 
+def lint_breaches(root):
+    """What tests/mutations/run plants still has its place: a text that is there once."""
+    path = "tests/mutations/table"
+    if not os.path.exists(os.path.join(root, path)):
+        return []
+    hits, source = [], ""
+    for number, line in enumerate(read(root, path).split("\n"), 1):
+        if line.startswith("@ "):
+            source = read(root, line[2:])
+        elif line.startswith("- "):
+            there = source.count(line[2:].replace("\\n", "\n").replace("\\t", "\t"))
+            if there != 1:
+                hits.append("%s:%d: the text is there %d times" % (path, number, there))
+    return hits
+
+
 def lint_pure(root):
     """The pure library links with nothing: no clock, no random, no memory, no I/O."""
     library = os.path.join(root, "build/src/libfirebreak-pure.a")
@@ -255,7 +271,7 @@ def lint_hardened(root):
 
 
 RULES = [lint_third_party, lint_rooms, lint_banned, lint_machine_paths, lint_spdx, lint_no_todo, lint_file_size, lint_python,
-         lint_shellcheck, lint_pure, lint_hardened]
+         lint_shellcheck, lint_breaches, lint_pure, lint_hardened]
 
 SPDX_C = "/* SPDX-License-Identifier: MIT */\n"
 CLEAN = {
@@ -278,6 +294,7 @@ PLANTS = {
     "no_todo": {"src/net/conn.c": SPDX_C + "/* TO" + "DO: later */\n"},
     "file_size": {"src/net/conn.c": SPDX_C + "int;\n" * 901},
     "python": {"tests/x.py": "# SPDX-License-Identifier: MIT\nprint(\n"},
+    "breaches": {"tests/mutations/table": "P1 x\n@ include/firebreak/buf.h\n- nowhere\n+ y\n"},
     "shellcheck": {"bench/x.sh": "#!/bin/bash\n# SPDX-License-Identifier: MIT\nrm -rf $1/*\n"},
 }
 

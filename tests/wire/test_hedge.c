@@ -160,7 +160,7 @@ static void failures(void **state)
 	}
 }
 
-/* The verdict over both connections at once: nobody is left to ask. */
+/* The verdict over both connections at once: nobody is left to ask, so the last one is waited for. */
 static void silence_after_doubt(void **state)
 {
 	struct proxy p;
@@ -168,6 +168,8 @@ static void silence_after_doubt(void **state)
 
 	begin_two(&p, &s);
 	tell(&p, H2_SILENT);
+	assert_int_equal(s.status, 0);
+	tell(&p, H2_LOST);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.status, 504);
 	assert_int_equal(p.w.count, 2);

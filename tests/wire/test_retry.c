@@ -3,6 +3,8 @@
  * in the middle of things. */
 #include "proxy.h"
 
+#include "../../src/datacenter/pool.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -91,6 +93,92 @@ static void only_what_is_safe(void **state)
 			print_error("%s %s after failure %d: %d\n", cases[i].method, cases[i].key, cases[i].how, s.status);
 		assert_int_equal(s.status, cases[i].again ? 200 : 502);
 		assert_int_equal(p.w.count, cases[i].again ? 2 : 1);
+		proxy_end(&p);
+	}
+}
+
+/* The only endpoint there is: what was lost with its connection is asked again by a new one. */
+static void the_only_endpoint(void **state)
+{
+	static const struct {
+		const char *method;
+		enum failure how;
+		int attempts, status;
+	} cases[] = {
+		{ "GET", CLOSED, 2, 200 }, { "POST", CLOSED, 1, 502 }, { "GET", RESET, 1, 502 }, { "POST", REFUSED, 2, 200 },
+	};
+	struct proxy p;
+	struct seen s;
+	size_t i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		proxy_start(&p, FEATURE, false);
+		p.w.silent = true;
+		ask(&p, &s, cases[i].method, NULL, true);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		break_off(&p, 0, cases[i].how);
+		if (cases[i].attempts == 2) {
+			WIRE_UNTIL(&p.w, p.w.count == 2);
+			succeed(&p, 1);
+		}
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(s.status, cases[i].status);
+		assert_int_equal(p.w.count, cases[i].attempts);
+		proxy_end(&p);
+	}
+	proxy_start(&p, FEATURE, false);
+	p.w.silent = true;
+	ask(&p, &s, "GET", NULL, true);
+	for (i = 0; i < 3; i++) { /* the tries of one request, wherever they go */
+		WIRE_UNTIL(&p.w, p.w.count == (int)i + 1);
+		break_off(&p, (int)i, CLOSED);
+	}
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 502);
+	assert_int_equal(p.w.count, 3);
+	proxy_end(&p);
+}
+
+/* The verdict over a connection: who may be asked elsewhere is, the others wait for it a little
+ * longer. */
+static void silence_is_waited_out_by_who_must(void **state)
+{
+	static const struct {
+		bool two;
+		const char *method, *key;
+		bool moves;
+	} cases[] = {
+		{ true, "GET", NULL, true }, { true, "POST", "k1", true }, { true, "POST", NULL, false },
+		{ false, "GET", NULL, false }, { false, "POST", NULL, false },
+	};
+	struct h2_session *up;
+	struct proxy p;
+	struct seen s;
+	size_t i, lost;
+
+	for (i = 0; i < 2 * sizeof(cases) / sizeof(*cases); i++) {
+		lost = i % 2;
+		if (cases[i / 2].two)
+			proxy_start_two(&p, FEATURE);
+		else
+			proxy_start(&p, FEATURE, false);
+		p.w.silent = true;
+		ask(&p, &s, cases[i / 2].method, cases[i / 2].key, true);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		up = h2_session_from_node(p.worker.pool->ctx.sessions.next);
+		h2_tell(up, H2_SILENT);
+		wire_turn(&p.w, 5);
+		assert_int_equal(p.w.count, cases[i / 2].moves ? 2 : 1);
+		assert_int_equal(s.status, 0);
+		if (lost)
+			h2_tell(up, H2_LOST);
+		else if (!cases[i / 2].moves)
+			succeed(&p, 0);
+		if (cases[i / 2].moves)
+			succeed(&p, 1);
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(s.status, lost && !cases[i / 2].moves ? 504 : 200);
+		assert_int_equal(p.w.count, cases[i / 2].moves ? 2 : 1);
 		proxy_end(&p);
 	}
 }
@@ -244,7 +332,8 @@ static void fields_are_added_behind_any_number(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(tries_and_budget_end_it),
+		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(the_only_endpoint), cmocka_unit_test(silence_is_waited_out_by_who_must),
+		cmocka_unit_test(tries_and_budget_end_it),
 		cmocka_unit_test(what_a_request_brings_about_leaves_some),
 		cmocka_unit_test(a_body_is_repeated_whole_or_not_at_all), cmocka_unit_test(an_answer_that_began_is_not_begun_again),
 		cmocka_unit_test(fields_are_added_behind_any_number),
