@@ -118,6 +118,7 @@ struct h2_stream {
 	uint32_t error_code;        /* RFC 9113 7, when the peer reset */
 	int64_t opened, active;     /* monotonic ns: created; last byte either way */
 	int64_t taken;              /* the same for output, as far as it was taken at body_rate */
+	int64_t stood;              /* client, with a head: so long (ns) of the wait for it the peer stood still: it answered no PING either */
 	struct h2_head *out_trailers;
 	struct h2_head *unsaid;     /* client: an extended CONNECT that waits for the peer's SETTINGS */
 	uint32_t held;              /* header octets counted against the session */

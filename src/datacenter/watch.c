@@ -75,7 +75,7 @@ static void silent(struct link *l)
 			endpoint_failed(l->ep, FAULT_UPSTREAM_SILENT);
 		l->judged = l->judged ? SILENCE_LOST : SILENCE_JUDGED;
 		h2_tell(l->h2, l->judged == SILENCE_LOST ? H2_LOST : H2_SILENT);
-		if (l->proven && h2_session_streams(l->h2))
+		if (h2_session_streams(l->h2))
 			return;
 	}
 	h2_close(l->h2, FAULT_UPSTREAM_SILENT);

@@ -227,10 +227,11 @@ static void learn(struct degrade_limiter *l, int64_t span, bool rising)
 
 /* More comes than goes: the answers to what waits now will be late, by when all of the first
  * tier's have waited behind the others'. Only a feature's own requests count as its queue, so
- * that one which hangs is no rush; and for as long as answers usually take nobody can know. */
+ * that one which hangs is no rush; nor where nothing goes, which stands still; and for as long
+ * as answers usually take nobody can know. */
 static bool rushed(struct degrade_limiter *l, const struct view *v, int64_t now)
 {
-	if (v->count < FEW || v->lead * RUSH >= 1 ||
+	if (v->count < FEW || l->heard != now || v->lead * RUSH >= 1 ||
 	    l->seen.in_flight <= RUSH * most(DEGRADE_LIMIT_LEAST, most(l->carries, v->carried[DEGRADE_LESSER])))
 		l->rush = 0;
 	else if (!l->rush)

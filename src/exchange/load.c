@@ -179,6 +179,8 @@ void load_over(struct xchg *x, enum fault fault)
 		return;
 	from = x->down->active > x->attempt_at ? x->down->active : x->attempt_at;
 	until = x->head_at ? x->head_at : clock_now();
+	if (x->head_at) /* a pause is no queue */
+		until = until - x->up->stood > from ? until - x->up->stood : from;
 	if (!x->head_at && fault == FAULT_NONE && !(usual > 0 && (double)(until - from) > usual))
 		return;
 	a->answers++;

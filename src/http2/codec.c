@@ -231,6 +231,7 @@ static bool head_complete(struct h2_session *s, struct h2_stream *st)
 		stream_ready(st, H2_INTERIM);
 	} else if (!st->head) {
 		st->head = h;
+		st->stood += s->stood;
 		s->answered = clock_now();
 		stream_ready(st, H2_HEAD);
 	} else {

@@ -154,6 +154,18 @@ static void answer_http1(struct h2_session *s)
 		net_flush(s->conn);
 }
 
+/* A peer that says nothing for so long, not even to a PING, stood still. */
+#define STANDSTILL (20 * CLOCK_MS)
+
+static void hear(struct h2_session *s)
+{
+	int64_t now = clock_now(), still = now - (s->heard > s->ping_sent ? s->heard : s->ping_sent);
+
+	if (s->ping_sent && still >= STANDSTILL)
+		s->stood += still;
+	s->heard = now;
+}
+
 static void on_bytes(void *user, const uint8_t *data, size_t len)
 {
 	struct h2_session *s = user;
@@ -165,7 +177,7 @@ static void on_bytes(void *user, const uint8_t *data, size_t len)
 	f = guard_scan(s, data, len);
 	/* A client that never ends a frame has not said anything. */
 	if (!s->ctx->server || (!s->guard.payload && !s->guard.have))
-		s->heard = clock_now();
+		hear(s);
 	if (f != FAULT_NONE) {
 		if (f == FAULT_CLIENT_HTTP1)
 			answer_http1(s);

@@ -40,6 +40,7 @@ struct h2_stream *stream_create(struct h2_session *s, int32_t id)
 	st->id = id;
 	st->session = s;
 	st->opened = st->active = st->taken = clock_now();
+	st->stood = -s->stood;
 	list_init(&st->ready_node);
 	list_append(&s->streams, &st->node);
 	if (!s->count++ && s->ctx->server)

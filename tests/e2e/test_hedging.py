@@ -45,6 +45,28 @@ def test_requests_on_a_dead_connection_are_asked_elsewhere(world):
     assert max(s.took for s in samples) < 1
 
 
+@pytest.mark.plain
+def test_a_pause_of_the_only_endpoint_is_waited_out(world, tmp_path):
+    """It stands still for a quarter of a second now and then, as a garbage collector does: reads have
+    nowhere else to go, writes without a key may not, and none of them fails."""
+    port = proc.free_port()
+    backend = world.process([proc.binary("firebreak-bench", True), "backend", "--listen", "127.0.0.1:%d" % port, "--state", tmp_path], "backend")
+    proc.wait_for(lambda: proc.listening(port), what="start of the backend")
+    p = world.proxy(datacenters={"a": ["127.0.0.1:%d" % port]}, messenger=True, plain=True)
+    assert fetch(p.address, as_user(1, "/v1/rooms/r1", "PUT"), b"{}").status < 300
+    write = as_user(1, "/v1/rooms/r1/messages", "POST", ("content-type", "application/json"))
+    load = Load(p.address, [("read", as_user(1, "/v1/app/calls"), None), ("write", write, b'{"text": "x"}')], rate=200)
+    for n in range(5):
+        proc.wait_for(lambda n=n: load.now() > n + 1, what="a second of load")
+        backend.kill(signal.SIGSTOP)
+        time.sleep(0.25)  # how long it stands still is the subject
+        backend.kill(signal.SIGCONT)
+    load.wait_answers(50, since=load.now())
+    samples = load.stop()
+    assert not bad(samples), bad(samples)[:5]
+    assert max(s.took for s in samples) > 0.2, "nothing waited"
+
+
 @pytest.mark.parametrize("workers", (1, 2, 4))
 def test_a_retry_storm_cannot_happen(world, workers):
     """Every answer of every datacenter is a failure that may be tried elsewhere: the backends, by their own count, get a fifth

@@ -2,6 +2,8 @@
 /* Limits kept by a worker: what has room, what is told to whom has none, what is counted. */
 #include "proxy.h"
 
+#include "../../src/datacenter/pool.h"
+
 #define FEATURES \
 	"  - name: send\n    tier: core\n    routes: [\"/core/**\", \"grpc test.Core/*\"]\n" \
 	"  - name: photo\n    tier: standard\n    routes: [\"/standard/**\"]\n" \
@@ -266,6 +268,32 @@ static void what_is_counted(void **state)
 	proxy_end(&p);
 }
 
+/* A peer that stood still has no queue: of a wait in which it answered no PING either, only the rest counts. */
+static void a_pause_is_no_queue(void **state)
+{
+	struct h2_session *up;
+	struct proxy p;
+	struct seen s;
+	int asked;
+
+	clock_fake(proxy_now, proxy_now);
+	begin(&p);
+	for (asked = 0; asked < 2; asked++) {
+		forwarded(&p, &s, "/core/a", asked + 1);
+		up = h2_session_from_node(p.worker.pool->ctx.sessions.next);
+		WIRE_UNTIL(&p.w, !h2_ping_pending(up));
+		proxy_now += 10 * CLOCK_MS;
+		clock_fake(proxy_now, proxy_now);
+		if (asked)
+			h2_ping(up);
+		proxy_now += 200 * CLOCK_MS;
+		clock_fake(proxy_now, proxy_now);
+		answered(&p, &s, asked);
+		assert_int_equal(answers(&p, 0)->waited, (asked ? 220 : 210) * CLOCK_MS); /* of both */
+	}
+	proxy_end(&p);
+}
+
 static void upload(struct proxy *p, struct seen *s, int n)
 {
 	struct h2_field f[] = { wire_field(":method", "POST"), wire_field(":scheme", "http"), wire_field(":authority", "test"),
@@ -431,7 +459,7 @@ int main(void)
 		cmocka_unit_test(a_dead_worker_has_nothing_under_way),
 		cmocka_unit_test(grpc_says_it_in_its_head), cmocka_unit_test(all_workers_share_the_room),
 		cmocka_unit_test(a_retry_is_no_other_request),
-		cmocka_unit_test(a_slow_upload_is_not_under_way),
+		cmocka_unit_test(a_slow_upload_is_not_under_way), cmocka_unit_test(a_pause_is_no_queue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

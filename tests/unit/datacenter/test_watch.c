@@ -123,6 +123,25 @@ static void silence_is_waited_out_by_who_must(void **state)
 	}
 }
 
+/* The same of a link that has never been heard. */
+static void a_pause_at_the_start_is_waited_out(void **state)
+{
+	struct ask a;
+
+	w.conf.retry.ping_idle_timeout_ms = 2000;
+	begin(1);
+	peer_freeze(&peer[0]);
+	start();
+	assert_int_equal(ask(&a, 1), FAULT_NONE);
+	a.stays = true;
+	WAIT_FOR(part.endpoint[0].silences == 1);
+	test_turns(20 * CLOCK_MS);
+	assert_false(a.done);
+	peer_thaw(&peer[0]);
+	WAIT_FOR(a.done);
+	assert_int_equal(a.status, 200);
+}
+
 static void silence_spares_what_has_begun(void **state)
 {
 	struct ask begun, waits;
@@ -348,7 +367,8 @@ static void enough_is_enough(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(silent_from_the_start), T(silent_under_load), T(silence_is_waited_out_by_who_must), T(silence_spares_what_has_begun),
+		T(silent_from_the_start), T(silent_under_load), T(silence_is_waited_out_by_who_must), T(a_pause_at_the_start_is_waited_out),
+		T(silence_spares_what_has_begun),
 		T(silence_ends_what_has_begun_in_time), T(slow_is_not_silent), T(wedged_link_is_left), T(doubted_by_its_own_standards),
 		T(grave_in_the_end), T(silent_when_idle), T(a_client_alone_saves_no_pings), T(counted_pings_do_not_keep_it_away),
 		T(enough_is_enough),

@@ -273,6 +273,30 @@ static void stall(unsigned i, unsigned seed)
 	HOLDS("stall", worst <= 4 * DEGRADE_LIMIT_LEAST);
 }
 
+/* Ever more is under way: a rush if answers go on coming, but not if nothing comes, for a while. */
+static void nothing_goes_is_no_rush(void **state)
+{
+	struct conf_overload c = { .wait_ms = 20, .core_wait_ms = 250, .core_floor = 2000 };
+	bool hold[DEGRADE_BOUNDS] = { false, false };
+	uint32_t goes;
+	unsigned n;
+
+	for (goes = 0; goes <= 5; goes += 5) {
+		struct degrade_limiter l = { 0 };
+		struct degrade_traffic t = { .answers = { 20 }, .heads = { 20 }, .waited = { 20 * SIM_MS }, .under_way = { 1 }, .in_flight = 1 };
+		int64_t now = SIM_SEC;
+
+		for (n = 0; n < 200; n++) /* and a part of a window */
+			degrade_limit(&l, &c, &t, hold, now += 50 * SIM_MS);
+		for (n = 1; n <= 5; n++) {
+			t = (struct degrade_traffic){ .answers = { goes }, .heads = { goes }, .waited = { goes * SIM_MS }, .under_way = { 50 * n },
+						      .in_flight = 50 * n };
+			degrade_limit(&l, &c, &t, hold, now += 50 * SIM_MS);
+		}
+		assert_int_equal(!degrade_limit_of(&l, DEGRADE_LESSER), !goes);
+	}
+}
+
 /* Answers that take 20 seconds hang no more than others, and what is late and comes does not either. */
 static void long_polls(unsigned i, unsigned seed)
 {
@@ -520,6 +544,7 @@ int main(void)
 		cmocka_unit_test(test_hanging_flood),
 		cmocka_unit_test(test_core_hangs),
 		cmocka_unit_test(test_stall),
+		cmocka_unit_test(nothing_goes_is_no_rush),
 		cmocka_unit_test(test_hanging_was),
 		cmocka_unit_test(test_long_polls),
 		cmocka_unit_test(test_without_limits),
