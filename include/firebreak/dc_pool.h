@@ -55,6 +55,8 @@ bool dc_pool_avoids(const struct dc_pool *p, int endpoint);
 int dc_pool_where(struct dc_pool *p, const struct dc_want *want);
 /* Every user is sent to his own datacenter (dc_plain). */
 bool dc_pool_plain(struct dc_pool *p);
+/* Those that have failed and answered no PING since, as bits (endpoints of the configuration in force). */
+uint64_t dc_pool_failed(const struct dc_pool *p);
 /* True when some untried endpoint could take a request now. */
 bool dc_pool_any(const struct dc_pool *p, uint64_t tried);
 /* Of an endpoint's name, as known now: after a failure the next one is connected to. */

@@ -210,7 +210,8 @@ size_t h2_session_held(const struct h2_session *s, size_t (*more)(const struct h
 int64_t h2_session_rtt(const struct h2_session *s);
 /* Client: every open stream hears `what`, the oldest first. H2_SILENT: the peer answers
  * nothing; who can go elsewhere does, and ends the stream, the others may still be finished.
- * H2_LOST: who has heard nothing of an answer by now gives up as well.
+ * H2_LOST: who has heard nothing of an answer by now gives up as well, unless its request's body
+ * is not kept.
  * H2_DOUBTED: it may be so; said again when that is grave. H2_DRAINED: it is well, but what
  * lasts is to end soon. */
 void h2_tell(struct h2_session *s, uint32_t what);

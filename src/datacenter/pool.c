@@ -336,6 +336,16 @@ bool dc_pool_avoids(const struct dc_pool *p, int endpoint)
 	return p->local.avoid_until[endpoint] > clock_now();
 }
 
+uint64_t dc_pool_failed(const struct dc_pool *p)
+{
+	uint64_t failed = 0;
+	unsigned i;
+
+	for (i = 0; i < p->conf->endpoints; i++)
+		failed |= (uint64_t)(p->endpoint[i] && p->endpoint[i]->proving) << i;
+	return failed;
+}
+
 int dc_pool_where(struct dc_pool *p, const struct dc_want *want)
 {
 	int i;

@@ -18,7 +18,7 @@ struct endpoint;
 
 /* Its PING is overdue; and half of the PING's time is over. */
 enum doubt { DOUBT_NONE, DOUBT_LATE, DOUBT_GRAVE };
-/* It is out of time: takes no new streams, finishes what has begun and what cannot be asked
+/* Its PING is out of time: takes no new streams, finishes what has begun and what cannot be asked
  * elsewhere; then only what has begun. */
 enum silence { SILENCE_NONE, SILENCE_JUDGED, SILENCE_LOST };
 

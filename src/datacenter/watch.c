@@ -7,7 +7,8 @@
  * new request is sent. One that does not answer in time is judged: it gets no new
  * streams, and those that wait for an answer fail over (H2_SILENT). Who cannot be asked
  * elsewhere is left to the peer, which may only have paused: until ping_idle_timeout if
- * nothing of the answer has come (H2_LOST), else until ping_stream_timeout. Any byte counts
+ * nothing of the answer has come and the request's body is kept (H2_LOST), else until
+ * ping_stream_timeout. Any byte counts
  * as a sign of life, so a PING queued behind a long transfer does not condemn it. Quiet
  * sessions are asked every ping_idle_ms.
  *

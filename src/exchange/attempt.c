@@ -108,6 +108,7 @@ enum fault attempt_start(struct xchg *x)
 	if (!x->up)
 		return why;
 	x->attempting = true;
+	x->blamed = false;
 	x->attempt_number = x->ask.attempts;
 	x->attempts_open++;
 	x->counted = false;
@@ -132,22 +133,38 @@ enum fault attempt_start(struct xchg *x)
 	return FAULT_NONE;
 }
 
-/* The only endpoint there is may be asked again: what it refused unprocessed (by its next address
- * if the fault is its own), and what was lost with a connection, by a new one. */
+/* Where there is no other endpoint, or only such as have failed themselves, the same one may be asked
+ * again: what it refused unprocessed (by its next address if the fault is its own), and what was lost
+ * with a connection if it answers on another. */
 static bool same_again(const struct xchg *x, enum fault fault)
 {
 	const struct fault_info *f = fault_info(fault);
 
-	if (fault == FAULT_UPSTREAM_CLOSED)
-		return true;
+	if (fault == FAULT_UPSTREAM_CLOSED || fault == FAULT_UPSTREAM_SILENT)
+		return !(dc_pool_failed(x->w->pool) >> x->endpoint & 1);
 	return f->retry == FAULT_RETRY_SAFE && (!f->blames_datacenter || dc_pool_addresses(x->w->pool, x->endpoint) > 1);
+}
+
+/* A reload numbers endpoints anew. */
+static uint64_t tried_now(const struct xchg *x)
+{
+	return x->via == x->w->snap ? x->want.tried : 0;
+}
+
+bool attempt_well_left(const struct xchg *x)
+{
+	uint64_t tried = tried_now(x);
+
+	if (x->via == x->w->snap && x->endpoint >= 0)
+		tried &= ~(UINT64_C(1) << x->endpoint);
+	return dc_pool_any(x->w->pool, tried | dc_pool_failed(x->w->pool));
 }
 
 bool attempt_again(struct xchg *x, enum fault fault)
 {
 	const struct conf_retry *r = &x->snap->conf->retry;
 	enum fault_retry kind = fault_info(fault)->retry;
-	uint64_t tried = x->via == x->w->snap ? x->want.tried : 0; /* a reload numbers endpoints anew */
+	bool provoked = kind != FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter;
 	uint64_t full;
 
 	if (kind == FAULT_RETRY_NEVER || (kind == FAULT_RETRY_IDEMPOTENT && !x->idempotent))
@@ -155,11 +172,23 @@ bool attempt_again(struct xchg *x, enum fault fault)
 	if (x->ask.attempts >= r->tries || (x->connect && kind != FAULT_RETRY_SAFE) || (x->replay_lost && x->down->received))
 		return false;
 	full = load_full(x); /* a retry adds nothing to what is overloaded */
-	if (x->endpoint >= 0 && x->via == x->w->snap && !dc_pool_any(x->w->pool, tried | full) && same_again(x, fault))
-		tried = x->want.tried &= ~(UINT64_C(1) << x->endpoint);
-	if (!dc_pool_any(x->w->pool, tried | full))
+	if (x->endpoint >= 0 && x->via == x->w->snap && same_again(x, fault) &&
+	    !dc_pool_any(x->w->pool, x->want.tried | full | dc_pool_failed(x->w->pool))) {
+		x->want.tried &= ~(UINT64_C(1) << x->endpoint);
+		provoked |= kind != FAULT_RETRY_SAFE;
+	}
+	return dc_pool_any(x->w->pool, tried_now(x) | full) && worker_retry(x->w, provoked);
+}
+
+bool attempt_the_same(struct xchg *x)
+{
+	const struct conf_retry *r = &x->snap->conf->retry;
+
+	if (x->endpoint < 0 || x->via != x->w->snap || x->ask.attempts >= r->tries ||
+	    clock_now() - x->started > r->ping_idle_timeout_ms * CLOCK_MS / 2 || !worker_retry(x->w, true))
 		return false;
-	return worker_retry(x->w, kind != FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter);
+	x->want.tried &= ~(UINT64_C(1) << x->endpoint);
+	return true;
 }
 
 /* The statuses with which servers in the middle say it (RFC 9110 15.6), and gRPC's in place
@@ -239,9 +268,16 @@ void attempt_over(struct xchg *x, enum fault fault)
 	if (x->via != x->w->snap)
 		return;
 	load_over(x, fault);
-	if (!fault_info(fault)->blames_datacenter && client_late(x))
+	if (x->blamed || (!fault_info(fault)->blames_datacenter && client_late(x)))
 		fault = FAULT_NONE;
 	dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, attempt_head_after(x, x->attempt_at), grpc ? grpc : (unsigned)x->status);
+}
+
+void attempt_blame(struct xchg *x, enum fault fault)
+{
+	if (x->via == x->w->snap)
+		dc_pool_result(x->w->pool, x->endpoint, xchg_feature(x), fault, 0, 0);
+	x->blamed = true;
 }
 
 void attempt_spoilt(struct xchg *x, enum fault fault)
@@ -273,7 +309,7 @@ void attempt_abandon(struct xchg *x, enum fault fault)
 
 void attempt_swap(struct xchg *x)
 {
-	struct attempt a = { x->up, x->attempt_at, x->endpoint, x->attempt_number, x->attempting, x->counted };
+	struct attempt a = { x->up, x->attempt_at, x->endpoint, x->attempt_number, x->attempting, x->counted, x->blamed };
 
 	x->up = x->other.up;
 	x->attempt_at = x->other.at;
@@ -281,6 +317,7 @@ void attempt_swap(struct xchg *x)
 	x->attempt_number = x->other.number;
 	x->attempting = x->other.owed;
 	x->counted = x->other.counted;
+	x->blamed = x->other.blamed;
 	x->other = a;
 }
 

@@ -86,6 +86,14 @@ static void settle(struct xchg *x)
 
 /* ---- decisions ---- */
 
+static void no_recent_state(struct xchg *x)
+{
+	x->ask.tried |= 1 << CONF_STALE;
+	if (x->outwait)
+		x->ask.can_forward = attempt_the_same(x);
+	x->outwait = false;
+}
+
 static void on_cached(void *user, struct cache_answer *answer)
 {
 	struct xchg *x = user;
@@ -94,7 +102,7 @@ static void on_cached(void *user, struct cache_answer *answer)
 	if (answer) {
 		answer_stale(x, answer);
 	} else {
-		x->ask.tried |= 1 << CONF_STALE;
+		no_recent_state(x);
 		decide(x);
 	}
 	if (x->state != XCHG_LOOKING)
@@ -167,7 +175,7 @@ static void decide(struct xchg *x)
 				x->fault = stale_reason(x, live);
 			if (look_up(x))
 				return;
-			x->ask.tried |= 1 << CONF_STALE;
+			no_recent_state(x);
 			break;
 		case CONF_ACCEPT_LATER:
 			x->ask.tried |= 1 << CONF_ACCEPT_LATER; /* no outbox in this build */
@@ -202,23 +210,34 @@ static void attempt_failed(struct xchg *x, enum fault fault)
 }
 
 /* What the plan leaves if nothing more is forwarded. */
-static bool only_refusal_left(const struct xchg *x)
+static bool recent_state_left(const struct xchg *x)
 {
 	struct degrade_request ask = x->ask;
 
+	ask.feature = xchg_feature(x);
 	ask.can_forward = false;
-	return degrade_decide(&x->w->snap->plan, &x->w->live.degrade, &ask).way == CONF_REFUSE;
+	return degrade_decide(&x->w->snap->plan, &x->w->live.degrade, &ask).way == CONF_STALE;
 }
 
-/* The endpoint has fallen silent. Who has another way takes it at once. The others lose nothing
- * by waiting a little longer: a write that may not be tried twice fails if it only paused, and
- * is perhaps done there all the same. */
-static void on_silent(struct xchg *x)
+static bool other_is_well(const struct xchg *x)
 {
-	bool again = !x->other.up && attempt_again(x, FAULT_UPSTREAM_SILENT);
+	return x->other.up && (x->via != x->w->snap || !(dc_pool_failed(x->w->pool) >> x->other.endpoint & 1));
+}
 
-	if (!again && !x->other.up && only_refusal_left(x))
-		return;
+/* The endpoint has fallen silent, or (lost) has been for long. Who has another way takes it at once.
+ * The others lose nothing by waiting a little longer: a write that may not be tried twice would
+ * fail if it only paused, and perhaps be done there all the same. */
+static void on_silent(struct xchg *x, bool lost)
+{
+	bool again = !x->other.up && attempt_well_left(x) && attempt_again(x, FAULT_UPSTREAM_SILENT);
+
+	if (!lost && !again && !other_is_well(x)) {
+		if (!recent_state_left(x)) {
+			attempt_blame(x, FAULT_UPSTREAM_SILENT);
+			return;
+		}
+		x->outwait = true;
+	}
 	attempt_over(x, FAULT_UPSTREAM_SILENT);
 	attempt_abandon(x, FAULT_UPSTREAM_SILENT);
 	if (other_goes_on(x, FAULT_UPSTREAM_SILENT))
@@ -594,10 +613,7 @@ void xchg_on_up(struct h2_stream *st, uint32_t what)
 		return;
 	}
 	if ((what & (H2_SILENT | H2_LOST)) && !(what & (H2_HEAD | H2_CLOSED)) && movable(x)) {
-		if (what & H2_LOST)
-			attempt_failed(x, FAULT_UPSTREAM_SILENT);
-		else
-			on_silent(x);
+		on_silent(x, what & H2_LOST);
 		settle(x);
 		return;
 	}

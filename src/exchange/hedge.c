@@ -105,7 +105,7 @@ static bool afford(struct xchg *x, bool late)
 
 void hedge_start(struct xchg *x, bool late)
 {
-	uint64_t tried = x->want.tried, there;
+	uint64_t tried = x->want.tried, failed, there;
 	bool bound;
 
 	x->hedge_due = 0;
@@ -114,9 +114,10 @@ void hedge_start(struct xchg *x, bool late)
 	bound = fence_binds(x);
 	if (late ? bound || strained(x) : bound && !dc_pool_avoids(x->w->pool, x->endpoint))
 		return;
-	there = bound ? tried : elsewhere(x);
+	failed = dc_pool_failed(x->w->pool);
+	there = (bound ? tried : elsewhere(x)) | failed;
 	if (!dc_pool_any(x->w->pool, there))
-		there = tried;
+		there = tried | failed;
 	if (!dc_pool_any(x->w->pool, there) || !afford(x, late))
 		return;
 	attempt_swap(x);

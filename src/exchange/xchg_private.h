@@ -173,6 +173,7 @@ struct attempt {
 	uint8_t number; /* 1: the first */
 	bool owed;      /* dc_pool_result is */
 	bool counted;   /* as under way */
+	bool blamed;    /* its failure has been told */
 };
 
 /* owned by: the worker, reached through the user pointers of its streams
@@ -207,11 +208,13 @@ struct xchg {
 	struct dc_want want;
 	bool attempting;        /* dc_pool_result is owed */
 	bool counted;           /* as under way, by load_begin */
+	bool blamed;            /* its failure has been told, though it still waits */
 	uint8_t attempt_number; /* of the current one */
 	struct attempt other;   /* asked beside the current one: whichever answers first is it */
 	int64_t deadline;       /* the client's, 0: none */
 	struct h2_field *left[2]; /* the fields that say upstream what is left of it: gRPC's, the configured one */
 	enum fault breaking;    /* why the answer is cut, or is to be: its end is due later */
+	bool outwait;           /* recent state is looked for only because of a silence */
 	int64_t hedge_due;      /* when to ask another, 0: not for lateness alone */
 	bool asked, shed;       /* counted as demand, as kept out by overload */
 	unsigned interims;      /* of the current attempt, passed on */
@@ -247,6 +250,13 @@ bool finish_alike(struct h2_stream *to, struct h2_stream *from);
 enum fault attempt_start(struct xchg *x);
 /* May this request be tried once more after `fault`? Takes from the retry budget. */
 bool attempt_again(struct xchg *x, enum fault fault);
+/* Is there an endpoint, untried or the current one's, that is not known to have failed? */
+bool attempt_well_left(const struct xchg *x);
+/* Recent state was looked for, as the only endpoint was silent, and there is none: may that one be
+ * asked after all? Only soon, since it is waited for then. Takes from the retry budget. */
+bool attempt_the_same(struct xchg *x);
+/* The current attempt, which still waits, tells this about its endpoint now and nothing later but an answer. */
+void attempt_blame(struct xchg *x, enum fault fault);
 /* Sends on what has arrived of the request body, keeping a copy for another try. */
 void attempt_body(struct xchg *x);
 /* The request has ended: with its trailers, if it has any. */

@@ -65,7 +65,7 @@ struct h2_session {
 	int64_t idle_since;     /* no streams since; 0: there are */
 	int64_t heard;
 	int64_t ping_sent, rtt;
-	int64_t stood;          /* client: the peer's standstills so far (ns) */
+	int64_t stood, stood_at; /* client: the peer's standstills so far (ns), when the last one ended */
 	int64_t answered;       /* client: the last response head */
 	bool open, closing, draining, goaway_received, read_paused, dispatching;
 	bool settings_seen, last_goaway;

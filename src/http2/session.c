@@ -154,15 +154,18 @@ static void answer_http1(struct h2_session *s)
 		net_flush(s->conn);
 }
 
-/* A peer that says nothing for so long, not even to a PING, stood still. */
-#define STANDSTILL (20 * CLOCK_MS)
+/* A peer that says nothing for so long beyond the round trip, not even to a PING, stood still. Twice a
+ * second at the most: one that does so all the time has too much to do. */
+#define STANDSTILL (50 * CLOCK_MS)
 
 static void hear(struct h2_session *s)
 {
-	int64_t now = clock_now(), still = now - (s->heard > s->ping_sent ? s->heard : s->ping_sent);
+	int64_t now = clock_now(), still = now - (s->heard > s->ping_sent ? s->heard : s->ping_sent) - s->rtt;
 
-	if (s->ping_sent && still >= STANDSTILL)
+	if (s->ping_sent && still >= STANDSTILL && now - s->stood_at >= CLOCK_SEC / 2) {
 		s->stood += still;
+		s->stood_at = now;
+	}
 	s->heard = now;
 }
 

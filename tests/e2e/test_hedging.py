@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from lib import proc
+from lib.config import PATIENT
 from lib.frames import Raw, fetch, get, headers
 from lib.load import Load, bad
 from test_datacenters import Messenger, as_user, mix, pair
@@ -52,10 +53,11 @@ def test_a_pause_of_the_only_endpoint_is_waited_out(world, tmp_path):
     port = proc.free_port()
     backend = world.process([proc.binary("firebreak-bench", True), "backend", "--listen", "127.0.0.1:%d" % port, "--state", tmp_path], "backend")
     proc.wait_for(lambda: proc.listening(port), what="start of the backend")
-    p = world.proxy(datacenters={"a": ["127.0.0.1:%d" % port]}, messenger=True, plain=True)
+    p = world.proxy(datacenters={"a": ["127.0.0.1:%d" % port]}, messenger=True, plain=True, checks=False, extra={"overload": {"wait": "off"}})
     assert fetch(p.address, as_user(1, "/v1/rooms/r1", "PUT"), b"{}").status < 300
     write = as_user(1, "/v1/rooms/r1/messages", "POST", ("content-type", "application/json"))
-    load = Load(p.address, [("read", as_user(1, "/v1/app/calls"), None), ("write", write, b'{"text": "x"}')], rate=200)
+    load = Load(p.address, [("read", as_user(1, "/v1/app/calls"), None), ("write", write, b'{"text": "x"}'), ("kept", as_user(1, "/v1/rooms"), None)],
+                rate=200)
     for n in range(5):
         proc.wait_for(lambda n=n: load.now() > n + 1, what="a second of load")
         backend.kill(signal.SIGSTOP)
@@ -120,7 +122,7 @@ def test_slow_for_everybody_is_left_alone(world):
 
 def test_event_streams_of_a_lost_datacenter_end_well(world):
     """Their end is one that EventSource reconnects after, not all in one instant; the clients' connections stay."""
-    p = pair(world)
+    p = pair(world, retry=PATIENT)
     with Raw(p.address, timeout=20) as c:
         ids = list(range(1, 61, 2))
         for n in ids:

@@ -160,6 +160,14 @@ static void failures(void **state)
 	}
 }
 
+static void fail_all(struct proxy *p)
+{
+	struct list *node;
+
+	for (node = p->worker.pool->ctx.sessions.next; node != &p->worker.pool->ctx.sessions; node = node->next)
+		endpoint_failed(((struct link *)h2_session_owner(h2_session_from_node(node)))->ep, FAULT_UPSTREAM_SILENT);
+}
+
 /* The verdict over both connections at once: nobody is left to ask, so the last one is waited for. */
 static void silence_after_doubt(void **state)
 {
@@ -167,12 +175,61 @@ static void silence_after_doubt(void **state)
 	struct seen s;
 
 	begin_two(&p, &s);
+	fail_all(&p);
 	tell(&p, H2_SILENT);
 	assert_int_equal(s.status, 0);
+	fail_all(&p);
 	tell(&p, H2_LOST);
 	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
 	assert_int_equal(s.status, 504);
 	assert_int_equal(p.w.count, 2);
+	proxy_end(&p);
+}
+
+static struct h2_session *session(struct proxy *p, int n)
+{
+	struct list *node = p->worker.pool->ctx.sessions.next;
+
+	return h2_session_from_node(n ? node->next : node);
+}
+
+static void fail_one(struct proxy *p, int n)
+{
+	endpoint_failed(((struct link *)h2_session_owner(session(p, n)))->ep, FAULT_UPSTREAM_SILENT);
+}
+
+/* The first one is silent, and the one asked beside it has failed as well: neither is given up. */
+static void silence_beside_a_failed_one(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	int by;
+
+	for (by = 0; by < 2; by++) {
+		begin_two(&p, &s);
+		fail_all(&p);
+		h2_tell(session(&p, 0), H2_SILENT);
+		wire_turn(&p.w, 5);
+		assert_false((p.w.served[0].what | p.w.served[1].what) & H2_CLOSED);
+		answered(&p, &s, by);
+		assert_int_equal(p.w.count, 2);
+		proxy_end(&p);
+	}
+}
+
+/* Who has failed is not asked for a doubt's sake. */
+static void no_hedge_to_a_failed_one(void **state)
+{
+	struct proxy p;
+	struct seen s;
+
+	begin_two(&p, &s);
+	answered(&p, &s, 1);
+	fail_one(&p, 0);
+	ask(&p, &s, "GET", NULL, true, 3);
+	tell(&p, H2_DOUBTED);
+	assert_int_equal(p.w.count, 3);
+	answered(&p, &s, 2);
 	proxy_end(&p);
 }
 
@@ -468,7 +525,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(the_first_answer_wins), cmocka_unit_test(failures),
-		cmocka_unit_test(silence_after_doubt), cmocka_unit_test(the_client_leaves), cmocka_unit_test(nobody_answers_in_time),
+		cmocka_unit_test(silence_beside_a_failed_one), cmocka_unit_test(no_hedge_to_a_failed_one), cmocka_unit_test(silence_after_doubt), cmocka_unit_test(the_client_leaves), cmocka_unit_test(nobody_answers_in_time),
 		cmocka_unit_test(a_body_is_sent_whole), cmocka_unit_test(reload_in_between), cmocka_unit_test(lateness),
 		cmocka_unit_test(lateness_is_bounded), cmocka_unit_test(a_reader_waits_for_what_he_wrote),
 		cmocka_unit_test(nobody_pushes_out_a_chosen_users_fence),

@@ -3,6 +3,7 @@
 #include "proxy.h"
 
 #include "../../src/datacenter/pool.h"
+#include "../../src/http2/h2_private.h"
 
 #define FEATURES \
 	"  - name: send\n    tier: core\n    routes: [\"/core/**\", \"grpc test.Core/*\"]\n" \
@@ -268,28 +269,37 @@ static void what_is_counted(void **state)
 	proxy_end(&p);
 }
 
-/* A peer that stood still has no queue: of a wait in which it answered no PING either, only the rest counts. */
+/* A peer that stood still has no queue: of a wait in which it answered no PING either, only the rest
+ * counts. But not if it does so all the time, nor for what is the way to it. */
 static void a_pause_is_no_queue(void **state)
 {
+	static const struct {
+		bool pinged;
+		int64_t after, rtt, counts; /* ms */
+	} cases[] = { { false, 0, 0, 210 }, { true, 0, 0, 10 }, { true, 0, 0, 210 }, { true, 2000, 0, 10 }, { true, 2000, 160, 210 }, { true, 2000, 50, 60 } };
 	struct h2_session *up;
 	struct proxy p;
 	struct seen s;
-	int asked;
+	int64_t before;
+	size_t i;
 
 	clock_fake(proxy_now, proxy_now);
 	begin(&p);
-	for (asked = 0; asked < 2; asked++) {
-		forwarded(&p, &s, "/core/a", asked + 1);
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		proxy_pass_time(&p, cases[i].after * CLOCK_MS);
+		before = (int64_t)answers(&p, 0)->waited;
+		forwarded(&p, &s, "/core/a", (int)i + 1);
 		up = h2_session_from_node(p.worker.pool->ctx.sessions.next);
 		WIRE_UNTIL(&p.w, !h2_ping_pending(up));
+		up->rtt = cases[i].rtt * CLOCK_MS;
 		proxy_now += 10 * CLOCK_MS;
 		clock_fake(proxy_now, proxy_now);
-		if (asked)
+		if (cases[i].pinged)
 			h2_ping(up);
 		proxy_now += 200 * CLOCK_MS;
 		clock_fake(proxy_now, proxy_now);
-		answered(&p, &s, asked);
-		assert_int_equal(answers(&p, 0)->waited, (asked ? 220 : 210) * CLOCK_MS); /* of both */
+		answered(&p, &s, (int)i);
+		assert_int_equal((int64_t)answers(&p, 0)->waited - before, cases[i].counts * CLOCK_MS);
 	}
 	proxy_end(&p);
 }

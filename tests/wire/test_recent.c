@@ -3,6 +3,8 @@
  * gets it when no datacenter answers, and who does not. */
 #include "proxy.h"
 
+#include "../../src/datacenter/pool.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -66,6 +68,39 @@ static void lose_backend(struct proxy *p)
 	}
 	p->w.down = NULL;
 	wire_turn(&p->w, 5);
+}
+
+/* The only endpoint is silent while a read waits: recent state at once if there is any; if there is none
+ * the endpoint is asked after all, since it may only have paused. */
+static void silence_is_answered_from_recent_state(void **state)
+{
+	struct h2_session *up;
+	struct proxy p;
+	struct seen s;
+	int kept;
+
+	for (kept = 0; kept < 2; kept++) {
+		proxy_start(&p, PRIVATE, false);
+		p.w.silent = true;
+		ask(&p, &s, ALICE);
+		WIRE_UNTIL(&p.w, p.w.count == 1);
+		answer(&p, kept ? "" : "cache-control: no-store\n", "what alice said", true);
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		ask(&p, &s, ALICE);
+		WIRE_UNTIL(&p.w, p.w.count == 2);
+		up = h2_session_from_node(p.worker.pool->ctx.sessions.next);
+		endpoint_failed(((struct link *)h2_session_owner(up))->ep, FAULT_UPSTREAM_SILENT);
+		h2_tell(up, H2_SILENT);
+		if (!kept) {
+			WIRE_UNTIL(&p.w, p.w.count == 3);
+			answer(&p, "", "again", true);
+		}
+		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+		assert_int_equal(s.status, 200);
+		assert_int_equal(p.w.count, kept ? 2 : 3);
+		assert_true(!strstr(s.head, "cache-status: firebreak; hit") == !kept);
+		proxy_end(&p);
+	}
 }
 
 /* The first request is answered, the backend dies, the second one is asked. */
@@ -297,7 +332,7 @@ static void the_last_whole_answer_stays(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_identity_gets_its_own), cmocka_unit_test(a_question_gets_its_own_answer),
+		cmocka_unit_test(silence_is_answered_from_recent_state), cmocka_unit_test(an_identity_gets_its_own), cmocka_unit_test(a_question_gets_its_own_answer),
 		cmocka_unit_test(the_origins_word_counts), cmocka_unit_test(what_is_shared_is_for_all),
 		cmocka_unit_test(a_field_is_an_identity_from_the_gateway_only), cmocka_unit_test(the_last_whole_answer_stays),
 	};

@@ -139,48 +139,102 @@ static void the_only_endpoint(void **state)
 	proxy_end(&p);
 }
 
-/* The verdict over a connection: who may be asked elsewhere is, the others wait for it a little
- * longer. */
+/* The verdict of the pool's watch over a connection, and its end. */
+static void silence(struct proxy *p, struct h2_session *up, uint32_t what)
+{
+	struct link *l = h2_session_owner(up);
+
+	endpoint_failed(l->ep, FAULT_UPSTREAM_SILENT);
+	h2_tell(up, what);
+	wire_turn(&p->w, 5);
+}
+
+static void well_again(struct proxy *p)
+{
+	WIRE_UNTIL(&p->w, !dc_pool_failed(p->worker.pool));
+}
+
+static uint64_t faults(struct proxy *p)
+{
+	return p->worker.part->endpoint[0].faults + p->worker.part->endpoint[1].faults;
+}
+
+/* Who may be asked elsewhere is, at once; the others wait for the connection a little longer, and are
+ * asked again only if that may be and the endpoint is well. */
 static void silence_is_waited_out_by_who_must(void **state)
 {
 	static const struct {
 		bool two;
 		const char *method, *key;
-		bool moves;
+		bool moves, again;
 	} cases[] = {
-		{ true, "GET", NULL, true }, { true, "POST", "k1", true }, { true, "POST", NULL, false },
-		{ false, "GET", NULL, false }, { false, "POST", NULL, false },
+		{ true, "GET", NULL, true, true }, { true, "POST", "k1", true, true }, { true, "POST", NULL, false, false },
+		{ false, "GET", NULL, false, true }, { false, "POST", "k1", false, true }, { false, "POST", NULL, false, false },
 	};
+	enum { PAUSED, LOST, WELL_AGAIN, HOWS } how;
 	struct h2_session *up;
 	struct proxy p;
 	struct seen s;
-	size_t i, lost;
+	uint64_t before;
+	size_t i;
+	int n;
 
-	for (i = 0; i < 2 * sizeof(cases) / sizeof(*cases); i++) {
-		lost = i % 2;
-		if (cases[i / 2].two)
+	for (i = 0; i < HOWS * sizeof(cases) / sizeof(*cases); i++) {
+		how = i % HOWS;
+		if (cases[i / HOWS].two)
 			proxy_start_two(&p, FEATURE);
 		else
 			proxy_start(&p, FEATURE, false);
 		p.w.silent = true;
-		ask(&p, &s, cases[i / 2].method, cases[i / 2].key, true);
+		ask(&p, &s, cases[i / HOWS].method, cases[i / HOWS].key, true);
 		WIRE_UNTIL(&p.w, p.w.count == 1);
 		up = h2_session_from_node(p.worker.pool->ctx.sessions.next);
-		h2_tell(up, H2_SILENT);
-		wire_turn(&p.w, 5);
-		assert_int_equal(p.w.count, cases[i / 2].moves ? 2 : 1);
+		before = faults(&p);
+		silence(&p, up, H2_SILENT);
+		n = cases[i / HOWS].moves ? 2 : 1;
+		assert_int_equal(p.w.count, n);
 		assert_int_equal(s.status, 0);
-		if (lost)
+		if (how == WELL_AGAIN) {
+			well_again(&p);
 			h2_tell(up, H2_LOST);
-		else if (!cases[i / 2].moves)
-			succeed(&p, 0);
-		if (cases[i / 2].moves)
-			succeed(&p, 1);
+			wire_turn(&p.w, 5);
+		} else if (how == LOST) {
+			silence(&p, up, H2_LOST);
+		}
+		if (how == WELL_AGAIN && !cases[i / HOWS].moves && cases[i / HOWS].again) {
+			WIRE_UNTIL(&p.w, p.w.count == 2);
+			n = 2;
+		}
+		if (how == PAUSED || n == 2)
+			succeed(&p, n - 1);
 		WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
-		assert_int_equal(s.status, lost && !cases[i / 2].moves ? 504 : 200);
-		assert_int_equal(p.w.count, cases[i / 2].moves ? 2 : 1);
+		assert_int_equal(s.status, how == PAUSED || n == 2 ? 200 : 504);
+		assert_int_equal(p.w.count, n);
+		assert_int_equal(faults(&p) - before, 1); /* told once, at once */
 		proxy_end(&p);
 	}
+}
+
+/* Another endpoint that has failed itself is nowhere to go, while the silent one may only have paused. */
+static void a_failed_one_is_no_way_out(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	int e;
+
+	proxy_start_two(&p, FEATURE);
+	p.w.silent = true;
+	ask(&p, &s, "GET", NULL, true);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	for (e = 0; e < 2; e++)
+		endpoint_failed(p.worker.pool->endpoint[e], FAULT_UPSTREAM_SILENT);
+	h2_tell(h2_session_from_node(p.worker.pool->ctx.sessions.next), H2_SILENT);
+	wire_turn(&p.w, 5);
+	assert_int_equal(p.w.count, 1);
+	succeed(&p, 0);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
+	proxy_end(&p);
 }
 
 static void tries_and_budget_end_it(void **state)
@@ -332,7 +386,7 @@ static void fields_are_added_behind_any_number(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(the_only_endpoint), cmocka_unit_test(silence_is_waited_out_by_who_must),
+		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(the_only_endpoint), cmocka_unit_test(silence_is_waited_out_by_who_must), cmocka_unit_test(a_failed_one_is_no_way_out),
 		cmocka_unit_test(tries_and_budget_end_it),
 		cmocka_unit_test(what_a_request_brings_about_leaves_some),
 		cmocka_unit_test(a_body_is_repeated_whole_or_not_at_all), cmocka_unit_test(an_answer_that_began_is_not_begun_again),
