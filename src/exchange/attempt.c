@@ -75,7 +75,7 @@ enum fault attempt_start(struct xchg *x)
 	bool whole = x->down->remote_end && !x->down->trailers && !x->down->received;
 	enum fault why = FAULT_NONE;
 	struct dc_want want;
-	uint64_t full;
+	uint64_t full, failed;
 	int endpoint = -1;
 
 	if (!x->want.hash) {
@@ -97,6 +97,9 @@ enum fault attempt_start(struct xchg *x)
 	want = x->want;
 	want.tried |= full;
 	want.crowded = full;
+	failed = x->ask.attempts ? dc_pool_failed(x->w->pool) : 0; /* a first one is chosen well anyway */
+	if (failed && dc_pool_any(x->w->pool, want.tried | failed))
+		want.tried |= failed;
 	x->up = dc_pool_request(x->w->pool, &want, x->connect, x->field, x->fields, whole, x, &endpoint, &why);
 	if (endpoint < 0 && full)
 		return FAULT_OVERLOADED; /* no try was made */
@@ -108,7 +111,7 @@ enum fault attempt_start(struct xchg *x)
 	if (!x->up)
 		return why;
 	x->attempting = true;
-	x->blamed = false;
+	x->blamed = x->outwait = false;
 	x->attempt_number = x->ask.attempts;
 	x->attempts_open++;
 	x->counted = false;
@@ -157,7 +160,7 @@ bool attempt_well_left(const struct xchg *x)
 
 	if (x->via == x->w->snap && x->endpoint >= 0)
 		tried &= ~(UINT64_C(1) << x->endpoint);
-	return dc_pool_any(x->w->pool, tried | dc_pool_failed(x->w->pool));
+	return dc_pool_any(x->w->pool, tried | load_full(x) | dc_pool_failed(x->w->pool));
 }
 
 bool attempt_again(struct xchg *x, enum fault fault)
@@ -165,15 +168,17 @@ bool attempt_again(struct xchg *x, enum fault fault)
 	const struct conf_retry *r = &x->snap->conf->retry;
 	enum fault_retry kind = fault_info(fault)->retry;
 	bool provoked = kind != FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter;
-	uint64_t full;
+	uint64_t full, failed;
 
 	if (kind == FAULT_RETRY_NEVER || (kind == FAULT_RETRY_IDEMPOTENT && !x->idempotent))
 		return false;
 	if (x->ask.attempts >= r->tries || (x->connect && kind != FAULT_RETRY_SAFE) || (x->replay_lost && x->down->received))
 		return false;
 	full = load_full(x); /* a retry adds nothing to what is overloaded */
-	if (x->endpoint >= 0 && x->via == x->w->snap && same_again(x, fault) &&
-	    !dc_pool_any(x->w->pool, x->want.tried | full | dc_pool_failed(x->w->pool))) {
+	failed = dc_pool_failed(x->w->pool);
+	if (x->endpoint < 0 || x->via != x->w->snap || failed >> x->endpoint & 1)
+		failed = 0; /* no better than those */
+	if (x->endpoint >= 0 && x->via == x->w->snap && same_again(x, fault) && !dc_pool_any(x->w->pool, x->want.tried | full | failed)) {
 		x->want.tried &= ~(UINT64_C(1) << x->endpoint);
 		provoked |= kind != FAULT_RETRY_SAFE;
 	}
@@ -183,9 +188,10 @@ bool attempt_again(struct xchg *x, enum fault fault)
 bool attempt_the_same(struct xchg *x)
 {
 	const struct conf_retry *r = &x->snap->conf->retry;
+	int64_t waited = clock_now() - x->started;
 
-	if (x->endpoint < 0 || x->via != x->w->snap || x->ask.attempts >= r->tries ||
-	    clock_now() - x->started > r->ping_idle_timeout_ms * CLOCK_MS / 2 || !worker_retry(x->w, true))
+	if (x->endpoint < 0 || x->via != x->w->snap || x->ask.attempts >= r->tries || waited > r->ping_idle_timeout_ms * CLOCK_MS / 2 ||
+	    waited >= attempt_patience(x) || !worker_retry(x->w, true))
 		return false;
 	x->want.tried &= ~(UINT64_C(1) << x->endpoint);
 	return true;

@@ -232,7 +232,7 @@ static void on_silent(struct xchg *x, bool lost)
 	bool again = !x->other.up && attempt_well_left(x) && attempt_again(x, FAULT_UPSTREAM_SILENT);
 
 	if (!lost && !again && !other_is_well(x)) {
-		if (!recent_state_left(x)) {
+		if (x->other.up || !recent_state_left(x)) {
 			attempt_blame(x, FAULT_UPSTREAM_SILENT);
 			return;
 		}

@@ -237,6 +237,58 @@ static void a_failed_one_is_no_way_out(void **state)
 	proxy_end(&p);
 }
 
+static void fail_for_ever(struct proxy *p, int e)
+{
+	endpoint_failed(p->worker.pool->endpoint[e], FAULT_UPSTREAM_SILENT);
+	p->worker.pool->endpoint[e]->failed_at = INT64_MAX;
+}
+
+static int only_endpoint_in_use(struct proxy *p)
+{
+	wire_turn(&p->w, 2);
+	assert_int_equal(p->worker.pool->local.in_flight[0] + p->worker.pool->local.in_flight[1], 1);
+	return p->worker.pool->local.in_flight[1] ? 1 : 0;
+}
+
+/* Where a user is at home has failed, and the connection elsewhere is lost: another one to there. */
+static void home_that_failed_is_not_better(void **state)
+{
+	struct proxy p;
+	struct seen s;
+	int home;
+
+	proxy_start_apart(&p, FEATURE);
+	p.w.silent = true;
+	ask(&p, &s, "GET", NULL, true);
+	WIRE_UNTIL(&p.w, p.w.count == 1);
+	home = only_endpoint_in_use(&p);
+	succeed(&p, 0);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	fail_for_ever(&p, home);
+	ask(&p, &s, "GET", NULL, true);
+	WIRE_UNTIL(&p.w, p.w.count == 2);
+	assert_int_equal(only_endpoint_in_use(&p), !home);
+	wire_turn(&p.w, 20); /* until it is proven */
+	break_off(&p, 1, CLOSED);
+	WIRE_UNTIL(&p.w, p.w.count == 3);
+	assert_int_equal(only_endpoint_in_use(&p), !home);
+	succeed(&p, 2);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	assert_int_equal(s.status, 200);
+
+	/* Both have failed: then the other one's turn comes as ever. */
+	fail_for_ever(&p, !home);
+	ask(&p, &s, "GET", NULL, true);
+	WIRE_UNTIL(&p.w, p.w.count == 4);
+	home = only_endpoint_in_use(&p);
+	break_off(&p, 3, REFUSED);
+	WIRE_UNTIL(&p.w, p.w.count == 5);
+	assert_int_equal(only_endpoint_in_use(&p), !home);
+	succeed(&p, 4);
+	WIRE_UNTIL(&p.w, s.what & H2_CLOSED);
+	proxy_end(&p);
+}
+
 static void tries_and_budget_end_it(void **state)
 {
 	struct proxy p;
@@ -386,7 +438,7 @@ static void fields_are_added_behind_any_number(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(the_only_endpoint), cmocka_unit_test(silence_is_waited_out_by_who_must), cmocka_unit_test(a_failed_one_is_no_way_out),
+		cmocka_unit_test(only_what_is_safe), cmocka_unit_test(the_only_endpoint), cmocka_unit_test(silence_is_waited_out_by_who_must), cmocka_unit_test(a_failed_one_is_no_way_out), cmocka_unit_test(home_that_failed_is_not_better),
 		cmocka_unit_test(tries_and_budget_end_it),
 		cmocka_unit_test(what_a_request_brings_about_leaves_some),
 		cmocka_unit_test(a_body_is_repeated_whole_or_not_at_all), cmocka_unit_test(an_answer_that_began_is_not_begun_again),
