@@ -8,9 +8,8 @@
  * streams, and those that wait for an answer fail over (H2_SILENT). Who cannot be asked
  * elsewhere is left to the peer, which may only have paused: until ping_idle_timeout if
  * nothing of the answer has come and the request's body is kept (H2_LOST), else until
- * ping_stream_timeout. Any byte counts
- * as a sign of life, so a PING queued behind a long transfer does not condemn it. Quiet
- * sessions are asked every ping_idle_ms.
+ * ping_stream_timeout. Any byte counts as a sign of life, so a PING queued behind a long
+ * transfer does not condemn it. Quiet sessions are asked every ping_idle_ms.
  *
  * While a PING is overdue by its own standards, but not yet out of time, new requests
  * already go elsewhere, and those that wait are told (H2_DOUBTED) so that they can ask
@@ -70,11 +69,10 @@ static int64_t overdue(const struct link *l)
 /* The next step of the verdict; the link is closed when there is none, or nobody to wait for it. */
 static void silent(struct link *l)
 {
-	if (l->judged != SILENCE_LOST) {
+	if (l->judged < SILENCE_LOST) {
 		l->ticks = 0;
-		if (!l->judged)
+		if (++l->judged == SILENCE_JUDGED)
 			endpoint_failed(l->ep, FAULT_UPSTREAM_SILENT);
-		l->judged = l->judged ? SILENCE_LOST : SILENCE_JUDGED;
 		h2_tell(l->h2, l->judged == SILENCE_LOST ? H2_LOST : H2_SILENT);
 		if (h2_session_streams(l->h2))
 			return;

@@ -231,9 +231,12 @@ static void learn(struct degrade_limiter *l, int64_t span, bool rising)
  * as answers usually take nobody can know. */
 static bool rushed(struct degrade_limiter *l, const struct view *v, int64_t now)
 {
-	if (l->heard != now && now - l->heard < 2 * WINDOW + 2 * (int64_t)v->usual)
-		return false; /* by chance, perhaps */
-	if (v->count < FEW || l->heard != now || v->lead * RUSH >= 1 ||
+	if (l->heard != now) {
+		if (now - l->heard >= 2 * WINDOW + 2 * (int64_t)v->usual) /* not by chance */
+			l->rush = 0;
+		return false;
+	}
+	if (v->count < FEW || v->lead * RUSH >= 1 ||
 	    l->seen.in_flight <= RUSH * most(DEGRADE_LIMIT_LEAST, most(l->carries, v->carried[DEGRADE_LESSER])))
 		l->rush = 0;
 	else if (!l->rush)

@@ -136,53 +136,55 @@ enum fault attempt_start(struct xchg *x)
 	return FAULT_NONE;
 }
 
-/* Where there is no other endpoint, or only such as have failed themselves, the same one may be asked
- * again: what it refused unprocessed (by its next address if the fault is its own), and what was lost
- * with a connection if it answers on another. */
-static bool same_again(const struct xchg *x, enum fault fault)
+/* The current endpoint's bit; 0: the configuration in force has no such endpoint, or numbers it otherwise. */
+static uint64_t current(const struct xchg *x)
 {
-	const struct fault_info *f = fault_info(fault);
-
-	if (fault == FAULT_UPSTREAM_CLOSED || fault == FAULT_UPSTREAM_SILENT)
-		return !(dc_pool_failed(x->w->pool) >> x->endpoint & 1);
-	return f->retry == FAULT_RETRY_SAFE && (!f->blames_datacenter || dc_pool_addresses(x->w->pool, x->endpoint) > 1);
+	return x->endpoint >= 0 && x->via == x->w->snap ? UINT64_C(1) << x->endpoint : 0;
 }
 
-/* A reload numbers endpoints anew. */
-static uint64_t tried_now(const struct xchg *x)
+static uint64_t tried(const struct xchg *x)
 {
 	return x->via == x->w->snap ? x->want.tried : 0;
 }
 
 bool attempt_well_left(const struct xchg *x)
 {
-	uint64_t tried = tried_now(x);
+	return dc_pool_any(x->w->pool, (tried(x) & ~current(x)) | load_full(x) | dc_pool_failed(x->w->pool));
+}
 
-	if (x->via == x->w->snap && x->endpoint >= 0)
-		tried &= ~(UINT64_C(1) << x->endpoint);
-	return dc_pool_any(x->w->pool, tried | load_full(x) | dc_pool_failed(x->w->pool));
+/* Where there is no other endpoint, or only such as have failed themselves, the same one may be asked
+ * again: what it refused unprocessed (by its next address if the fault is its own), and what was lost
+ * with a connection if it answers on another. */
+static bool same_again(const struct xchg *x, enum fault fault, bool failed)
+{
+	const struct fault_info *f = fault_info(fault);
+
+	if (fault == FAULT_UPSTREAM_CLOSED || fault == FAULT_UPSTREAM_SILENT)
+		return !failed;
+	return f->retry == FAULT_RETRY_SAFE && (!f->blames_datacenter || dc_pool_addresses(x->w->pool, x->endpoint) > 1);
 }
 
 bool attempt_again(struct xchg *x, enum fault fault)
 {
 	const struct conf_retry *r = &x->snap->conf->retry;
 	enum fault_retry kind = fault_info(fault)->retry;
-	bool provoked = kind != FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter;
-	uint64_t full, failed;
+	bool provoked = kind != FAULT_RETRY_SAFE && !fault_info(fault)->blames_datacenter, ill;
+	uint64_t full, worse;
 
 	if (kind == FAULT_RETRY_NEVER || (kind == FAULT_RETRY_IDEMPOTENT && !x->idempotent))
 		return false;
 	if (x->ask.attempts >= r->tries || (x->connect && kind != FAULT_RETRY_SAFE) || (x->replay_lost && x->down->received))
 		return false;
 	full = load_full(x); /* a retry adds nothing to what is overloaded */
-	failed = dc_pool_failed(x->w->pool);
-	if (x->endpoint < 0 || x->via != x->w->snap || failed >> x->endpoint & 1)
-		failed = 0; /* no better than those */
-	if (x->endpoint >= 0 && x->via == x->w->snap && same_again(x, fault) && !dc_pool_any(x->w->pool, x->want.tried | full | failed)) {
-		x->want.tried &= ~(UINT64_C(1) << x->endpoint);
+	worse = dc_pool_failed(x->w->pool);
+	ill = worse & current(x);
+	if (ill)
+		worse = 0;
+	if (current(x) && same_again(x, fault, ill) && !dc_pool_any(x->w->pool, tried(x) | full | worse)) {
+		x->want.tried &= ~current(x);
 		provoked |= kind != FAULT_RETRY_SAFE;
 	}
-	return dc_pool_any(x->w->pool, tried_now(x) | full) && worker_retry(x->w, provoked);
+	return dc_pool_any(x->w->pool, tried(x) | full) && worker_retry(x->w, provoked);
 }
 
 bool attempt_the_same(struct xchg *x)
@@ -190,10 +192,10 @@ bool attempt_the_same(struct xchg *x)
 	const struct conf_retry *r = &x->snap->conf->retry;
 	int64_t waited = clock_now() - x->started;
 
-	if (x->endpoint < 0 || x->via != x->w->snap || x->ask.attempts >= r->tries || waited > r->ping_idle_timeout_ms * CLOCK_MS / 2 ||
-	    waited >= attempt_patience(x) || !worker_retry(x->w, true))
+	if (!current(x) || x->ask.attempts >= r->tries || waited > r->ping_idle_timeout_ms * CLOCK_MS / 2 || waited >= attempt_patience(x) ||
+	    !worker_retry(x->w, true))
 		return false;
-	x->want.tried &= ~(UINT64_C(1) << x->endpoint);
+	x->want.tried &= ~current(x);
 	return true;
 }
 
